@@ -1,0 +1,42 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/.installed
+
+.PHONY: help install demo test lint types format lock clean
+
+help: ## show the verbs
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | while IFS='|' read -r verb text; do printf '  make %-9s %s\n' "$$verb" "$$text"; done
+
+install: $(STAMP) ## make .venv from the lock file
+
+$(STAMP): requirements/all.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another one: make install PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/all.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+demo: $(STAMP) ## the main job on this machine: 200 sample tickets, real servers, no key needed
+	@$(VENV)/bin/ticketflow demo
+
+test: $(STAMP) ## all tests, on real servers that they start themselves
+	$(VENV)/bin/python -m pytest
+
+lint: $(STAMP) ## ruff: rules and format
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(STAMP) ## mypy --strict
+	$(VENV)/bin/mypy
+
+format: $(STAMP) ## put the code into shape
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+lock: ## renew requirements/*.txt from pyproject.toml (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-header --all-extras pyproject.toml -o requirements/all.txt
+	uv pip compile --quiet --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-header --extra flower --extra google-generativeai --constraint requirements/all.txt pyproject.toml -o requirements/image.txt
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache

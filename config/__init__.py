@@ -1,0 +1,1 @@
+"""What producers and workers agree on: settings, providers and their registry, keys, egress, broker, errors."""

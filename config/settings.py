@@ -1,0 +1,165 @@
+"""All settings, one frozen model, read once: ``TICKETFLOW_*`` from the environment, ``.env`` or a running ``ticketflow up``."""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from config.egress import EgressPolicy, IPNetwork
+from config.errors import SettingsError
+
+PREFIX = "TICKETFLOW_"
+STACK_ENV = Path(".ticketflow") / "stack.env"
+_SERVICES = ("TICKETFLOW_REDIS_URL", "TICKETFLOW_DATABASE_URL", "TICKETFLOW_VAULT_URL")
+
+
+def _url_of(*schemes: str) -> AfterValidator:
+    def check(url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in schemes or not (parts.hostname or parts.path):
+            raise ValueError(f"must be a URL that starts with {' or '.join(s + '://' for s in schemes)}")
+        return url
+
+    return AfterValidator(check)
+
+
+def _path_segment(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
+        raise ValueError("must be letters, digits, - and _ only")
+    return name
+
+
+Segment = Annotated[str, AfterValidator(_path_segment)]
+
+
+class Settings(BaseSettings):
+    """What a process needs to know; durations in seconds, sizes in bytes, no secret ever printed."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    redis_url: Annotated[str, _url_of("redis", "rediss")] = Field(
+        "redis://127.0.0.1:6379/0", repr=False, description="Redis or Valkey: broker, registry cache, presence"
+    )
+    database_url: Annotated[str, _url_of("postgresql", "postgres")] = Field(
+        "postgresql://ticketflow@127.0.0.1:5432/ticketflow", repr=False, description="Postgres: the ledger"
+    )
+    vault_url: Annotated[str, _url_of("http", "https")] | None = Field(
+        None, description="Vault or OpenBao; without it keys come from TICKETFLOW_KEY_<ID>"
+    )
+    vault_token: SecretStr | None = Field(None, description="Vault token; or use the role id and secret id")
+    vault_role_id: str | None = Field(None, description="AppRole role id")
+    vault_secret_id: SecretStr | None = Field(None, description="AppRole secret id")
+    vault_namespace: str | None = Field(None, description="Vault namespace, if it has any")
+    vault_ca_file: Path | None = Field(None, description="PEM file of the CA that signed Vault's certificate")
+    vault_mount: Segment = Field("ticketflow", description="mount point of the KV v2 engine")
+    vault_prefix: Segment = Field("providers", description="folder of the keys below the mount")
+    key_ttl_s: Annotated[float, Field(gt=0)] = Field(60.0, description="a key is read again after so many seconds")
+    key_stale_s: Annotated[float, Field(ge=0)] = Field(900.0, description="how long a known key serves while Vault is away")
+    gemini_sdk: Literal["google-genai", "google-generativeai"] = Field(
+        "google-genai", description="back end of the gemini adapter: google-genai or google-generativeai"
+    )
+    egress_allow_nets: Annotated[tuple[IPNetwork, ...], NoDecode] = Field(
+        (), description="networks that providers may live in beyond the public internet, comma-separated CIDR"
+    )
+    egress_allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="host names that may resolve to any address, comma-separated"
+    )
+    response_max_bytes: Annotated[int, Field(ge=1024)] = Field(8 * 1024 * 1024, description="largest answer accepted")
+    calls_in_flight: Annotated[int, Field(gt=0)] = Field(500, description="calls at once in one worker process")
+    slice_jobs: Annotated[int, Field(gt=0, le=1000)] = Field(250, description="jobs of a batch in one message")
+    slices_per_batch: Annotated[int, Field(gt=0)] = Field(4, description="messages of one batch in the broker at once")
+    slice_budget_s: Annotated[float, Field(gt=0)] = Field(30.0, description="a slice yields after so many seconds")
+    lease_s: Annotated[float, Field(ge=1)] = Field(15.0, description="a worker silent for so long loses its jobs")
+    sweep_interval_s: Annotated[float, Field(gt=0)] = Field(3.0, description="pause between two rounds of the sweeper")
+    max_attempts: Annotated[int, Field(gt=0)] = Field(5, description="calls for one job before it fails")
+    max_losses: Annotated[int, Field(gt=0)] = Field(3, description="worker deaths with one job before it fails")
+    shutdown_grace_s: Annotated[float, Field(ge=0)] = Field(10.0, description="calls in flight may end after SIGTERM")
+    worker_concurrency: Annotated[int, Field(gt=0)] = Field(12, description="slices at once in one worker process")
+    flower_host: str = Field("127.0.0.1", description="address that Flower listens on")
+    flower_port: Annotated[int, Field(gt=0, lt=65536)] = Field(5555, description="port that Flower listens on")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+
+    @field_validator("egress_allow_nets", "egress_allow_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object, info: Any) -> object:
+        """An empty value in an env file or a compose file stands for the default."""
+        return cls.model_fields[info.field_name].get_default() if value == "" else value
+
+    @model_validator(mode="after")
+    def _vault_is_whole(self) -> "Settings":
+        if bool(self.vault_role_id) != bool(self.vault_secret_id):
+            raise ValueError("TICKETFLOW_VAULT_ROLE_ID and TICKETFLOW_VAULT_SECRET_ID go together")
+        if self.vault_url and not (self.vault_token or self.vault_role_id):
+            raise ValueError(
+                "TICKETFLOW_VAULT_URL is set: give TICKETFLOW_VAULT_TOKEN, "
+                "or TICKETFLOW_VAULT_ROLE_ID and TICKETFLOW_VAULT_SECRET_ID"
+            )
+        return self
+
+    @property
+    def egress(self) -> EgressPolicy:
+        """The policy that these settings describe."""
+        return EgressPolicy(self.egress_allow_nets, frozenset(host.lower() for host in self.egress_allow_hosts))
+
+
+def address_of(url: str) -> str:
+    """Host, port and path of a service's URL, without credentials or query: fit for messages."""
+    parts = urlsplit(url)
+    try:
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        port = ""
+    return f"{parts.hostname or ''}{port}{parts.path.rstrip('/')}"
+
+
+def load_settings(folder: Path | None = None) -> Settings:
+    """The settings of this process.
+
+    The environment wins over ``.env``; where neither names a service, a running ``ticketflow up`` in the folder is used.
+
+    Args:
+        folder: where ``.env`` and ``.ticketflow/`` are looked for; the current one by default.
+
+    Raises:
+        SettingsError: with every mistake, and no value of a secret.
+    """
+    values = _environment(folder or Path())
+    given = {key.removeprefix(PREFIX).lower(): value for key, value in values.items() if key.startswith(PREFIX)}
+    try:
+        return _Explicit.model_validate(given)
+    except ValidationError as error:
+        raise SettingsError("settings are wrong:\n" + "\n".join(_in_words(e) for e in error.errors())) from None
+
+
+class _Explicit(Settings):
+    """Settings made of given values alone: the environment was merged before, by the rule above."""
+
+    @classmethod
+    def settings_customise_sources(cls, settings_cls: type[BaseSettings], **sources: Any) -> tuple[Any, ...]:
+        return (sources["init_settings"],)
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    environment = {key: value for key, value in os.environ.items() if key.startswith(PREFIX)}
+    files = dotenv_values(folder / ".env") if (folder / ".env").is_file() else {}
+    merged = {**{k: v for k, v in files.items() if v is not None}, **environment}
+    if not any(name in merged for name in _SERVICES) and (folder / STACK_ENV).is_file():
+        stack = {k: v for k, v in dotenv_values(folder / STACK_ENV).items() if v is not None}
+        merged = {**stack, **merged}
+    return merged
+
+
+def _in_words(error: Any) -> str:
+    if not error["loc"]:
+        return f"  {error['msg'].removeprefix('Value error, ')}"
+    return f"  {PREFIX}{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,1 @@
+"""How work gets in and results out."""

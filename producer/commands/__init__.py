@@ -1,0 +1,3 @@
+"""The ``ticketflow`` command."""
+def main() -> None:
+    """x"""
