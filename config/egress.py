@@ -1,4 +1,4 @@
-"""Which addresses may be dialled: HTTPS, or HTTP to localhost, and never a private network unless an operator says so."""
+"""Which addresses may be dialled: HTTPS, or HTTP to localhost; a private network only if an operator says so."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -112,9 +112,13 @@ class EgressPolicy:
         if trusted or is_local_host(host):
             return None
         if ip is not None and not _is_public(ip):
-            return f"{host} is a private or reserved address; an operator can allow it with TICKETFLOW_EGRESS_ALLOW_NETS"
+            return (
+                f"{host} is a private or reserved address; an operator can allow it with TICKETFLOW_EGRESS_ALLOW_NETS"
+            )
         if parts.scheme != "https":
-            return "plain http:// would send the key and the tickets readable; use https:// (http:// only for localhost)"
+            return (
+                "plain http:// would send the key and the tickets readable; use https:// (http:// only for localhost)"
+            )
         return None
 
     def _in_allowed_net(self, ip: IPAddress) -> bool:

@@ -13,6 +13,7 @@ TicketflowError
 └── CallError                     one attempt at a job ended without a result; subclasses below say why
     ├── KeyMissingError           no key is stored for the provider
     ├── KeyUnavailableError       Vault cannot be asked for the key now
+    ├── InputUnreadableError      the stored input does not fit its kind in this version
     ├── ProviderDisabledError     the provider was removed or switched off after the job was accepted
     ├── EgressDeniedError         the provider's address is one that may not be dialled
     ├── ProviderAuthError         401: the key is wrong or was rotated
@@ -25,7 +26,8 @@ TicketflowError
     ├── OutputRefusedError        the provider's safety system or the model declined
     ├── OutputTruncatedError      the answer ended at the token limit
     ├── InvalidOutputError        the answer does not fit the kind's output, after one repair
-    └── WorkerLostError           the worker process died with the job in hand
+    ├── WorkerLostError           the worker process died with the job in hand
+    └── InternalError             a fault of this system; the worker's log has the traceback
 
 Celery and pickle rebuild an error as ``cls(*args)``, so arguments are positional and all go to ``super().__init__``.
 No message quotes a key, a prompt or a reply.
@@ -167,6 +169,10 @@ class KeyUnavailableError(CallError):
     retryable = True
 
 
+class InputUnreadableError(CallError):
+    """The stored input does not fit its kind in this version of the worker."""
+
+
 class ProviderDisabledError(CallError):
     """The provider was removed or switched off after the job was accepted."""
 
@@ -227,3 +233,7 @@ class InvalidOutputError(CallError):
 
 class WorkerLostError(CallError):
     """The worker process died with the job in hand."""
+
+
+class InternalError(CallError):
+    """A fault of this system; the worker's log has the traceback."""

@@ -1,19 +1,23 @@
-"""All settings, one frozen model, read once: ``TICKETFLOW_*`` from the environment, ``.env`` or a running ``ticketflow up``."""
+"""All settings, one frozen model, read once: from the environment, ``.env`` or a running ``ticketflow up``."""
 
 import os
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from config.egress import EgressPolicy, IPNetwork
 from config.errors import SettingsError
 
 PREFIX = "TICKETFLOW_"
+KEY_PREFIX = PREFIX + "KEY_"
+"""What follows is a provider id: a key for people without Vault, no setting. See ``config.keys``."""
+
 STACK_ENV = Path(".ticketflow") / "stack.env"
 _SERVICES = ("TICKETFLOW_REDIS_URL", "TICKETFLOW_DATABASE_URL", "TICKETFLOW_VAULT_URL")
 
@@ -40,7 +44,9 @@ Segment = Annotated[str, AfterValidator(_path_segment)]
 class Settings(BaseSettings):
     """What a process needs to know; durations in seconds, sizes in bytes, no secret ever printed."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     redis_url: Annotated[str, _url_of("redis", "rediss")] = Field(
         "redis://127.0.0.1:6379/0", repr=False, description="Redis or Valkey: broker, registry cache, presence"
@@ -59,7 +65,9 @@ class Settings(BaseSettings):
     vault_mount: Segment = Field("ticketflow", description="mount point of the KV v2 engine")
     vault_prefix: Segment = Field("providers", description="folder of the keys below the mount")
     key_ttl_s: Annotated[float, Field(gt=0)] = Field(60.0, description="a key is read again after so many seconds")
-    key_stale_s: Annotated[float, Field(ge=0)] = Field(900.0, description="how long a known key serves while Vault is away")
+    key_stale_s: Annotated[float, Field(ge=0)] = Field(
+        900.0, description="how long a known key serves while Vault is away"
+    )
     gemini_sdk: Literal["google-genai", "google-generativeai"] = Field(
         "google-genai", description="back end of the gemini adapter: google-genai or google-generativeai"
     )
@@ -89,23 +97,6 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _empty_is_unset(cls, value: object, info: Any) -> object:
-        """An empty value in an env file or a compose file stands for the default."""
-        return cls.model_fields[info.field_name].get_default() if value == "" else value
-
-    @model_validator(mode="after")
-    def _vault_is_whole(self) -> "Settings":
-        if bool(self.vault_role_id) != bool(self.vault_secret_id):
-            raise ValueError("TICKETFLOW_VAULT_ROLE_ID and TICKETFLOW_VAULT_SECRET_ID go together")
-        if self.vault_url and not (self.vault_token or self.vault_role_id):
-            raise ValueError(
-                "TICKETFLOW_VAULT_URL is set: give TICKETFLOW_VAULT_TOKEN, "
-                "or TICKETFLOW_VAULT_ROLE_ID and TICKETFLOW_VAULT_SECRET_ID"
-            )
-        return self
-
     @property
     def egress(self) -> EgressPolicy:
         """The policy that these settings describe."""
@@ -125,7 +116,7 @@ def address_of(url: str) -> str:
 def load_settings(folder: Path | None = None) -> Settings:
     """The settings of this process.
 
-    The environment wins over ``.env``; where neither names a service, a running ``ticketflow up`` in the folder is used.
+    The environment wins over ``.env``; where neither names a service, a running ``ticketflow up`` serves.
 
     Args:
         folder: where ``.env`` and ``.ticketflow/`` are looked for; the current one by default.
@@ -133,33 +124,50 @@ def load_settings(folder: Path | None = None) -> Settings:
     Raises:
         SettingsError: with every mistake, and no value of a secret.
     """
-    values = _environment(folder or Path())
-    given = {key.removeprefix(PREFIX).lower(): value for key, value in values.items() if key.startswith(PREFIX)}
+    folder = folder or Path()
+    values = _given(folder / ".env") | {k: v for k, v in os.environ.items() if k.startswith(PREFIX) and v}
+    env_files = [folder / ".env"]
+    if not any(name in values for name in _SERVICES):
+        env_files.insert(0, folder / STACK_ENV)
+        values = _given(folder / STACK_ENV) | values
+    problems = [*_unknown(values), *_vault_problems(values)]
     try:
-        return _Explicit.model_validate(given)
+        settings = Settings(_env_file=tuple(env_files))
     except ValidationError as error:
-        raise SettingsError("settings are wrong:\n" + "\n".join(_in_words(e) for e in error.errors())) from None
+        problems = [*(_in_words(e) for e in error.errors()), *problems]
+    if problems:
+        raise SettingsError("settings are wrong:\n" + "\n".join(f"  {problem}" for problem in problems))
+    return settings
 
 
-class _Explicit(Settings):
-    """Settings made of given values alone: the environment was merged before, by the rule above."""
+def _given(env_file: Path) -> dict[str, str]:
+    try:
+        return {k: v for k, v in dotenv_values(env_file).items() if k.startswith(PREFIX) and v}
+    except OSError:
+        raise SettingsError(f"{env_file} cannot be read") from None
 
-    @classmethod
-    def settings_customise_sources(cls, settings_cls: type[BaseSettings], **sources: Any) -> tuple[Any, ...]:
-        return (sources["init_settings"],)
+
+def _unknown(values: dict[str, str]) -> list[str]:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    names = (name for name in values if name not in known and not name.startswith(KEY_PREFIX))
+    return [f"{name}: there is no such setting{_meant(name, known)}" for name in sorted(names)]
 
 
-def _environment(folder: Path) -> dict[str, str]:
-    environment = {key: value for key, value in os.environ.items() if key.startswith(PREFIX)}
-    files = dotenv_values(folder / ".env") if (folder / ".env").is_file() else {}
-    merged = {**{k: v for k, v in files.items() if v is not None}, **environment}
-    if not any(name in merged for name in _SERVICES) and (folder / STACK_ENV).is_file():
-        stack = {k: v for k, v in dotenv_values(folder / STACK_ENV).items() if v is not None}
-        merged = {**stack, **merged}
-    return merged
+def _meant(name: str, known: set[str]) -> str:
+    close = get_close_matches(name, known, 1)
+    return f"; {close[0]} is meant?" if close else ""
+
+
+def _vault_problems(values: dict[str, str]) -> list[str]:
+    """What no single field can tell; checked beside the fields, so that all mistakes are told at once."""
+    url, token, role, secret = (f"{PREFIX}VAULT_{name}" for name in ("URL", "TOKEN", "ROLE_ID", "SECRET_ID"))
+    problems = []
+    if (role in values) != (secret in values):
+        problems.append(f"{role} and {secret} go together")
+    elif url in values and token not in values and role not in values:
+        problems.append(f"{url} is set: give {token}, or {role} and {secret}")
+    return problems
 
 
 def _in_words(error: Any) -> str:
-    if not error["loc"]:
-        return f"  {error['msg'].removeprefix('Value error, ')}"
-    return f"  {PREFIX}{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}"
+    return f"{PREFIX}{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}"

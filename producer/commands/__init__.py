@@ -1,3 +1,5 @@
 """The ``ticketflow`` command."""
+
+
 def main() -> None:
     """x"""

@@ -1,0 +1,64 @@
+"""Celery's side of the agreement: one set of options for everybody who touches the broker."""
+
+from typing import Any
+
+from celery import Celery
+from kombu import Queue
+
+from config.redis_names import BULK_QUEUE, INTERACTIVE_QUEUE, QUEUES
+from config.settings import Settings
+
+RUN_JOBS = "ticketflow.run_jobs"
+"""The one task: ``run_jobs(provider_id, job_ids)``."""
+
+VISIBILITY_TIMEOUT_S = 120
+
+# A message is a hint, so nothing here has to be perfect; the waits have to be bounded. With the defaults a half-open
+# connection hangs a worker for good, and a frozen Redis a producer; see docs/decisions/0003-broker-options.md.
+TRANSPORT_OPTIONS: dict[str, Any] = {
+    "visibility_timeout": VISIBILITY_TIMEOUT_S,
+    "unacked_restore_interval": 5,
+    "unacked_restore_throttle": 1,
+    "unacked_mutex_expire": 30,
+    "socket_timeout": 5,
+    "socket_connect_timeout": 3,
+    "socket_keepalive": True,
+    "health_check_interval": 5,
+    "max_connections": 50,
+    "client_name": "ticketflow",
+}
+
+
+def make_app(settings: Settings) -> Celery:
+    """The Celery application, without tasks; the worker adds its one."""
+    app = Celery("ticketflow", broker=settings.redis_url, set_as_current=False)
+    app.conf.update(
+        task_serializer="json",
+        result_serializer="json",
+        event_serializer="json",
+        accept_content=["json"],
+        result_backend=None,
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_create_missing_queues=False,
+        task_default_queue=INTERACTIVE_QUEUE,
+        task_queues=[Queue(name) for name in QUEUES],
+        task_routes={RUN_JOBS: {"queue": BULK_QUEUE}},
+        task_send_sent_event=True,
+        task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
+        worker_prefetch_multiplier=1,
+        worker_eta_task_limit=100,
+        worker_pool="threads",
+        worker_concurrency=settings.worker_concurrency,
+        worker_send_task_events=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_channel_error_retry=True,
+        broker_pool_limit=20,
+        broker_pool_acquire_timeout=5,
+        broker_transport_options=TRANSPORT_OPTIONS,
+    )
+    return app

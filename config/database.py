@@ -1,0 +1,124 @@
+"""Postgres connections, and the one place where its errors become ours."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import errors as pg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
+
+from config.errors import ServiceUnavailableError
+from config.settings import address_of
+
+CONNECT_TIMEOUT_S = 3
+CHECKOUT_TIMEOUT_S = 4.0
+STATEMENT_TIMEOUT_MS = 60_000
+
+Connection = psycopg.Connection[DictRow]
+
+
+class Database:
+    """A small pool of Postgres connections; made closed, opened by its first use, safe to use from any thread.
+
+    A connection is checked before it is lent, so a restart of Postgres costs a reconnection and no error. When
+    Postgres stays away a call fails after four seconds with ServiceUnavailableError; whether to wait and come again is
+    for the caller to say.
+
+    Args:
+        url: ``postgresql://`` URL.
+        application: what Postgres shows as the client's name.
+        size: most connections at once.
+    """
+
+    def __init__(self, url: str, application: str, size: int = 4) -> None:
+        self.address = address_of(url)
+        # The pool logs each failed attempt with Postgres' own text; callers get one error in our words instead.
+        logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
+        self._url = url
+        self._pool: ConnectionPool[Connection] = ConnectionPool(
+            url,
+            min_size=0,
+            max_size=size,
+            max_idle=300,
+            timeout=CHECKOUT_TIMEOUT_S,
+            reconnect_timeout=CHECKOUT_TIMEOUT_S,
+            open=False,
+            check=ConnectionPool.check_connection,
+            name=application,
+            kwargs={
+                "row_factory": dict_row,
+                "connect_timeout": CONNECT_TIMEOUT_S,
+                "application_name": application,
+                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC",
+                "tcp_user_timeout": 10_000,
+            },
+            connection_class=psycopg.Connection[DictRow],
+        )
+
+    def __repr__(self) -> str:
+        return f"Database({self.address})"
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection inside a transaction: committed at the end of the block, rolled back by an error.
+
+        Raises:
+            ServiceUnavailableError: Postgres is away, refuses, or has no tables of ours.
+        """
+        with self._translated():
+            self._pool.open()
+            with self._pool.connection() as connection:
+                yield connection
+
+    def query(self, sql: str, parameters: dict[str, Any] | None = None) -> list[DictRow]:
+        """Runs one statement in a transaction of its own and returns its rows."""
+        with self.transaction() as connection:
+            cursor = connection.execute(sql.encode(), parameters or {})
+            return cursor.fetchall() if cursor.description else []
+
+    def close(self) -> None:
+        """Closes all connections; harmless when repeated."""
+        self._pool.close(timeout=2)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (pg.UndefinedTable, pg.UndefinedColumn):
+            raise self._away("its tables are missing or old: run `ticketflow db migrate`") from None
+        except (PoolTimeout, PoolClosed):
+            raise self._away(self._why_not()) from None
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise self._away(_reason(error)) from None
+
+    def _away(self, reason: str) -> ServiceUnavailableError:
+        return ServiceUnavailableError("Postgres", self.address, reason)
+
+    def _why_not(self) -> str:
+        """The pool only says that it waited; one direct attempt says why."""
+        try:
+            psycopg.connect(self._url, connect_timeout=1).close()
+        except psycopg.Error as error:
+            return _reason(error)
+        return "all connections are in use"
+
+
+def _reason(error: psycopg.Error) -> str:
+    """The kind of trouble, by Postgres' own code; its texts can quote a statement's data, so they stay out."""
+    if error.sqlstate:
+        return f"{type(error).__name__} ({error.sqlstate})"
+    text = str(error).lower()
+    known = {
+        "refused": "connection refused",
+        "timeout": "no answer in time",
+        "timed out": "no answer in time",
+        "password": "the password was not accepted",
+        "resolve": "no such host",
+        "name or service": "no such host",
+        "does not exist": "no such database or role",
+        "closed": "the connection was cut",
+    }
+    return next((words for sign, words in known.items() if sign in text), "the connection failed")

@@ -1,0 +1,21 @@
+"""Every name that the system uses in Redis, apart from Celery's own."""
+
+REGISTRY_SNAPSHOT = "ticketflow:registry:snapshot"
+"""String: all providers as JSON, see ``config.registry.Snapshot``."""
+
+REGISTRY_GENERATION = "ticketflow:registry:generation"
+"""String: the generation of the snapshot, cheap to poll."""
+
+REGISTRY_CHANNEL = "ticketflow:registry:changed"
+"""Channel: the generation of each new snapshot."""
+
+WORKERS = "ticketflow:workers"
+"""Sorted set: worker ids by the server's time in seconds when they were last seen."""
+
+WORKER = "ticketflow:worker:{id}"
+"""String: what one worker process says of itself, as JSON; expires by itself."""
+
+INTERACTIVE_QUEUE = "interactive"
+BULK_QUEUE = "bulk"
+QUEUES = (INTERACTIVE_QUEUE, BULK_QUEUE)
+"""Lists of Celery: hints to run jobs."""

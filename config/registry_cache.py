@@ -1,0 +1,44 @@
+"""The registry's copy in Redis: replaced by generation, never by an older one."""
+
+import redis
+
+from config.redis_link import redis_errors
+from config.redis_names import REGISTRY_CHANNEL, REGISTRY_GENERATION, REGISTRY_SNAPSHOT
+from config.registry import Snapshot
+from config.resources import text_of
+
+
+class RedisCache:
+    """Reads and replaces the snapshot in Redis; every call may raise ServiceUnavailableError.
+
+    Args:
+        client: a client that decodes responses.
+        url: Redis' URL, for messages.
+    """
+
+    def __init__(self, client: redis.Redis, url: str) -> None:
+        self._client, self._url = client, url
+        self._publish = client.register_script(text_of("config", "lua/publish_registry.lua"))
+
+    def load(self) -> Snapshot | None:
+        """The copy held, or None if there is none that is ours."""
+        with redis_errors(self._url):
+            text = self._client.get(REGISTRY_SNAPSHOT)
+        try:
+            return Snapshot.from_json(str(text)) if text else None
+        except (ValueError, TypeError, KeyError):
+            return None
+
+    def generation(self) -> int | None:
+        """The generation of the copy held, or None."""
+        with redis_errors(self._url):
+            text = self._client.get(REGISTRY_GENERATION)
+        return int(str(text)) if text and str(text).isdecimal() else None
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Replaces the copy, unless a newer one is held, and tells every process."""
+        with redis_errors(self._url):
+            self._publish(
+                keys=[REGISTRY_SNAPSHOT, REGISTRY_GENERATION],
+                args=[snapshot.generation, snapshot.to_json(), REGISTRY_CHANNEL],
+            )

@@ -1,0 +1,1 @@
+SELECT id, definition, generation FROM providers WHERE id = %(id)s

@@ -1,0 +1,8 @@
+"""Run by alembic: one connection, handed over by ``jobs.migrate``, one transaction."""
+
+from alembic import context
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,12 @@
+-- The intent, before each paid call; a job whose claim was lost gets no row, and so no call.
+WITH wanted AS (
+    SELECT * FROM unnest(
+        %(job_ids)s::uuid[], %(fences)s::bigint[], %(attempts)s::int[], %(provider_ids)s::text[],
+        %(generations)s::bigint[], %(key_versions)s::int[], %(models)s::text[]
+    ) AS w (job_id, fence, attempt, provider_id, provider_generation, key_version, model)
+)
+INSERT INTO calls (job_id, attempt, provider_id, provider_generation, key_version, model, worker_id)
+SELECT w.job_id, w.attempt, w.provider_id, w.provider_generation, w.key_version, w.model, %(worker_id)s
+FROM wanted w JOIN jobs j ON j.id = w.job_id AND j.fence = w.fence AND j.state = 'running'
+ON CONFLICT DO NOTHING
+RETURNING job_id, attempt

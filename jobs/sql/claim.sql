@@ -1,0 +1,22 @@
+-- Takes queued jobs for one worker: each gets a new fence, and only the holder of that fence may settle it.
+WITH picked AS (
+    SELECT id FROM jobs
+    WHERE id = ANY (%(ids)s) AND state = 'queued' AND not_before <= now()
+    ORDER BY id
+    FOR UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE jobs
+    SET state = 'running', worker_id = %(worker_id)s, fence = jobs.fence + 1,
+        started_at = coalesce(jobs.started_at, now())
+    FROM picked WHERE jobs.id = picked.id
+    RETURNING jobs.id, jobs.batch_id, jobs.kind, jobs.provider_id, jobs.model, jobs.queue, jobs.input::text AS input,
+              jobs.fence, jobs.attempts
+), counted AS (
+    SELECT batch_id, count(*) AS n FROM claimed WHERE batch_id IS NOT NULL GROUP BY batch_id
+), held AS (
+    SELECT batches.id, counted.n FROM batches JOIN counted ON batches.id = counted.batch_id
+    ORDER BY batches.id FOR UPDATE OF batches
+), moved AS (
+    UPDATE batches SET running = batches.running + held.n FROM held WHERE batches.id = held.id
+)
+SELECT * FROM claimed

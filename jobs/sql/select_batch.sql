@@ -1,0 +1,3 @@
+SELECT id, kind, provider_id, model, total, running, succeeded, failed, cancelled, input_tokens, output_tokens,
+       created_at, finished_at
+FROM batches WHERE id = %(id)s

@@ -1,0 +1,147 @@
+"""Jobs and batches as they are shown, printed with ``--json`` and written to results files."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+BatchState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+DONE: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class JobError(_View):
+    """Why a job ended without a result; never quotes its content."""
+
+    type: str
+    message: str
+
+
+class TokenUsage(_View):
+    """Tokens over all calls of a job."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+class Job(_View):
+    """One job; times are UTC, ``duration_ms`` runs from its first claim to its end."""
+
+    job_id: str
+    custom_id: str | None
+    batch_id: str | None
+    kind: str
+    provider_id: str
+    model: str | None
+    state: JobState
+    result: dict[str, Any] | None
+    error: JobError | None
+    usage: TokenUsage
+    provider_generation: int | None
+    key_version: int | None
+    attempts: int
+    created_at: datetime
+    finished_at: datetime | None
+    duration_ms: int | None
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self.state in DONE
+
+
+class Call(_View):
+    """One call to a provider on behalf of a job; ``outcome`` is null while it is in flight."""
+
+    attempt: int
+    provider_id: str
+    provider_generation: int
+    key_version: int | None
+    model: str
+    outcome: str | None
+    status: int | None
+    usage: TokenUsage
+    started_at: datetime
+    finished_at: datetime | None
+    duration_ms: int | None
+
+
+class Batch(_View):
+    """One batch, from its counters; failed if it ended with any failed job."""
+
+    batch_id: str
+    kind: str
+    provider_id: str
+    state: BatchState
+    total: int
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    input_tokens: int
+    output_tokens: int
+    created_at: datetime
+    finished_at: datetime | None
+
+    @property
+    def done(self) -> bool:
+        """Whether every job has ended."""
+        return self.finished_at is not None
+
+
+def _milliseconds(start: datetime | None, end: datetime | None) -> int | None:
+    return round((end - start).total_seconds() * 1000) if start and end else None
+
+
+def job_of(row: dict[str, Any]) -> Job:
+    """A job from its row of the ledger."""
+    return Job(
+        job_id=str(row["id"]),
+        custom_id=row["custom_id"],
+        batch_id=str(row["batch_id"]) if row["batch_id"] else None,
+        kind=row["kind"],
+        provider_id=row["provider_id"],
+        model=row["model"],
+        state=row["state"],
+        result=row["result"],
+        error=JobError(type=row["error_type"], message=row["error_message"] or "") if row["error_type"] else None,
+        usage=TokenUsage(input_tokens=row["input_tokens"], output_tokens=row["output_tokens"]),
+        provider_generation=row["provider_generation"],
+        key_version=row["key_version"],
+        attempts=row["attempts"],
+        created_at=row["created_at"],
+        finished_at=row["finished_at"],
+        duration_ms=_milliseconds(row["started_at"], row["finished_at"]),
+    )
+
+
+def call_of(row: dict[str, Any]) -> Call:
+    """A call from its row of the ledger."""
+    usage = TokenUsage(input_tokens=row["input_tokens"], output_tokens=row["output_tokens"])
+    fields = {key: row[key] for key in Call.model_fields if key in row}
+    return Call(**fields, usage=usage, duration_ms=_milliseconds(row["started_at"], row["finished_at"]))
+
+
+def batch_of(row: dict[str, Any]) -> Batch:
+    """A batch from its row of the ledger; its state follows from the counters."""
+    ended = row["succeeded"] + row["failed"] + row["cancelled"]
+    fields = {key: row[key] for key in Batch.model_fields if key in row}
+    return Batch(
+        **fields,
+        batch_id=str(row["id"]),
+        state=_state(row, ended),
+        queued=row["total"] - ended - row["running"],
+    )
+
+
+def _state(row: dict[str, Any], ended: int) -> BatchState:
+    if row["finished_at"] is None:
+        return "running" if row["running"] or ended else "queued"
+    if row["failed"]:
+        return "failed"
+    return "cancelled" if row["cancelled"] else "succeeded"

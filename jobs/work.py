@@ -1,0 +1,261 @@
+"""The worker's side of the ledger: claims under a fence, calls, settlements, leases, and what the sweeper mends.
+
+Every method is one statement or one transaction, takes groups, and may raise ServiceUnavailableError; whoever calls
+decides whether to wait. None of them can settle a job whose fence has moved on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from config.database import Connection, Database
+from config.errors import WorkerLostError
+from jobs.ledger import statement
+
+SWEEPER_LOCK = 0x737765657020  # "sweep "
+SWEEP_LIMIT = 2000
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A job in this worker's hands; ``fence`` proves it. The input is JSON text and stays out of ``repr``."""
+
+    job_id: UUID
+    batch_id: UUID | None
+    kind: str
+    provider_id: str
+    model: str | None
+    queue: str
+    input: str = field(repr=False)
+    fence: int
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an answer came from: provider, its generation, key version (None without a key), model."""
+
+    provider_id: str
+    generation: int
+    key_version: int | None
+    model: str
+
+
+@dataclass(frozen=True)
+class CallStart:
+    """The intent to make one call."""
+
+    job_id: UUID
+    fence: int
+    attempt: int
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class CallEnd:
+    """What came of one call: ``succeeded`` or an error's name; the HTTP status where one was seen."""
+
+    job_id: UUID
+    attempt: int
+    outcome: str
+    status: int | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """How a job ended; ``result`` is JSON text, tokens are over all its calls."""
+
+    job_id: UUID
+    fence: int
+    state: str
+    attempts: int
+    result: str | None = field(default=None, repr=False)
+    error_type: str | None = None
+    error_message: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True)
+class Release:
+    """A claimed job that goes back to the queue, to be run not before ``wait_s`` seconds from now."""
+
+    job_id: UUID
+    fence: int
+    attempts: int
+    wait_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Hint:
+    """Jobs of one provider that a message should name."""
+
+    provider_id: str
+    queue: str
+    job_ids: tuple[UUID, ...]
+
+
+Entry = CallEnd | Settlement | Release
+
+
+class WorkLedger:
+    """Claims, calls and settlements of one worker process.
+
+    Args:
+        database: Postgres.
+        worker_id: the process' name in leases and calls.
+    """
+
+    def __init__(self, database: Database, worker_id: str) -> None:
+        self._database, self.worker_id = database, worker_id
+
+    def claim(self, job_ids: Sequence[UUID]) -> list[Claim]:
+        """Takes those of the jobs that are queued and due."""
+        rows = self._database.query(statement("claim"), {"ids": list(job_ids), "worker_id": self.worker_id})
+        return [Claim(job_id=row.pop("id"), **row) for row in rows]
+
+    def begin_calls(self, starts: Sequence[CallStart]) -> list[bool]:
+        """Records intents; False for a job that is no longer ours, which must not be called for."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                statement("begin_calls").encode(),
+                {
+                    "worker_id": self.worker_id,
+                    "job_ids": [s.job_id for s in starts],
+                    "fences": [s.fence for s in starts],
+                    "attempts": [s.attempt for s in starts],
+                    **_origins([s.origin for s in starts]),
+                },
+            ).fetchall()
+        begun = {(row["job_id"], row["attempt"]) for row in rows}
+        return [(start.job_id, start.attempt) in begun for start in starts]
+
+    def record(self, entries: Sequence[Entry]) -> list[bool]:
+        """Writes ends of calls, settlements and releases in one transaction; False where the fence had moved on."""
+        with self._database.transaction() as connection:
+            _end_calls(connection, [e for e in entries if isinstance(e, CallEnd)])
+            kept = settle(connection, [e for e in entries if isinstance(e, Settlement)])
+            kept |= release(connection, [e for e in entries if isinstance(e, Release)])
+        return [isinstance(entry, CallEnd) or entry.job_id in kept for entry in entries]
+
+    def renew_lease(self, lease_s: float) -> None:
+        """Says that this process lives, for all its jobs at once."""
+        self._database.query(statement("renew_lease"), {"worker_id": self.worker_id, "lease_s": lease_s})
+
+    def end_lease(self) -> None:
+        """Says that this process stops and holds nothing any more."""
+        self._database.query(statement("end_lease"), {"worker_id": self.worker_id})
+
+    def mend_lost(self, max_losses: int) -> tuple[int, int]:
+        """Takes back the jobs of dead workers: put back, or failed after ``max_losses`` deaths.
+
+        Returns:
+            how many were put back, how many failed.
+        """
+        with self._database.transaction() as connection:
+            if not _sweeps(connection):
+                return 0, 0
+            rows = connection.execute(statement("lost_jobs").encode(), {"limit": SWEEP_LIMIT}).fetchall()
+            again = [Release(r["id"], r["fence"], r["attempts"]) for r in rows if r["losses"] < max_losses]
+            ended = [_lost(row) for row in rows if row["losses"] >= max_losses]
+            release(connection, again)
+            settle(connection, ended)
+            connection.execute(statement("drop_dead_workers").encode())
+        return len(again), len(ended)
+
+    def take_overdue(self, age_s: float, queues: Sequence[str], limit: int, group: int) -> list[Hint]:
+        """Jobs whose hint should have been taken by now, grouped for new messages of at most ``group`` jobs."""
+        parameters = {"age_s": age_s, "queues": list(queues), "limit": limit}
+        return group_hints(self._database.query(statement("take_overdue"), parameters), group)
+
+    def starved_batches(self) -> list[UUID]:
+        """Unfinished batches with work that nobody has sent."""
+        return [row["id"] for row in self._database.query(statement("starved_batches"))]
+
+
+def group_hints(rows: Sequence[dict[str, Any]], group: int) -> list[Hint]:
+    """Messages for rows of ``id, provider_id, queue``: one provider and queue each, at most ``group`` jobs."""
+    gathered: dict[tuple[str, str], list[UUID]] = {}
+    for row in rows:
+        gathered.setdefault((row["provider_id"], row["queue"]), []).append(row["id"])
+    return [
+        Hint(provider_id, queue, tuple(ids[start : start + group]))
+        for (provider_id, queue), ids in gathered.items()
+        for start in range(0, len(ids), group)
+    ]
+
+
+def settle(connection: Connection, settlements: Sequence[Settlement]) -> set[UUID]:
+    """Ends jobs inside a transaction and returns the ids that were still the caller's."""
+    if not settlements:
+        return set()
+    rows = connection.execute(
+        statement("settle").encode(),
+        {
+            "job_ids": [s.job_id for s in settlements],
+            "fences": [s.fence for s in settlements],
+            "states": [s.state for s in settlements],
+            "results": [s.result for s in settlements],
+            "error_types": [s.error_type for s in settlements],
+            "error_messages": [s.error_message for s in settlements],
+            "attempts": [s.attempts for s in settlements],
+            "input_tokens": [s.input_tokens for s in settlements],
+            "output_tokens": [s.output_tokens for s in settlements],
+            **_origins([s.origin for s in settlements]),
+        },
+    ).fetchall()
+    return {row["id"] for row in rows}
+
+
+def release(connection: Connection, releases: Sequence[Release]) -> set[UUID]:
+    """Puts jobs back inside a transaction and returns the ids that were still the caller's."""
+    if not releases:
+        return set()
+    rows = connection.execute(
+        statement("release").encode(),
+        {
+            "job_ids": [r.job_id for r in releases],
+            "fences": [r.fence for r in releases],
+            "attempts": [r.attempts for r in releases],
+            "waits_s": [r.wait_s for r in releases],
+        },
+    ).fetchall()
+    return {row["id"] for row in rows}
+
+
+def _end_calls(connection: Connection, ends: Sequence[CallEnd]) -> None:
+    if ends:
+        connection.execute(
+            statement("end_calls").encode(),
+            {
+                "job_ids": [e.job_id for e in ends],
+                "attempts": [e.attempt for e in ends],
+                "outcomes": [e.outcome for e in ends],
+                "statuses": [e.status for e in ends],
+                "input_tokens": [e.input_tokens for e in ends],
+                "output_tokens": [e.output_tokens for e in ends],
+            },
+        )
+
+
+def _origins(origins: Sequence[Origin | None]) -> dict[str, list[Any]]:
+    return {
+        "provider_ids": [o and o.provider_id for o in origins],
+        "generations": [o and o.generation for o in origins],
+        "key_versions": [o and o.key_version for o in origins],
+        "models": [o and o.model for o in origins],
+    }
+
+
+def _sweeps(connection: Connection) -> bool:
+    row = connection.execute(statement("sweeper_lock").encode(), {"key": SWEEPER_LOCK}).fetchone()
+    return bool(row and row["held"])
+
+
+def _lost(row: dict[str, Any]) -> Settlement:
+    error = WorkerLostError(row["provider_id"], f"its worker process died {row['losses']} times with this job in hand")
+    return Settlement(row["id"], row["fence"], "failed", row["attempts"], None, error.error_type, error.message)

@@ -1,0 +1,240 @@
+"""The producer: other programs' way to enqueue jobs and to wait for what comes of them."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from config.database import Database
+from config.errors import ConflictError, InvalidInputError, JobFailedError, ServiceUnavailableError, WaitTimeoutError
+from config.provider_store import ProviderStore
+from config.redis_link import connect_redis, redis_errors
+from config.redis_names import INTERACTIVE_QUEUE
+from config.registry import Registry
+from config.registry_cache import RedisCache
+from config.settings import Settings, load_settings
+from jobs.kind import MAX_NAME, NewJob
+from jobs.kinds import kind_named
+from jobs.ledger import Ledger, Target
+from jobs.views import Batch, Job
+from jobs.work import Hint
+
+if TYPE_CHECKING:
+    from jobs.dispatch import Dispatcher
+
+log = logging.getLogger(__name__)
+
+REGISTRY_MAX_AGE_S = 2.0
+FIRST_POLL_S, LONGEST_POLL_S = 0.005, 0.25
+
+
+class JobHandle:
+    """A job that was accepted; it runs whether anybody waits for it or not."""
+
+    def __init__(self, producer: "Producer", job_id: str, kind: str) -> None:
+        self._producer, self.job_id, self._kind = producer, job_id, kind
+
+    def __repr__(self) -> str:
+        return f"JobHandle({self.job_id})"
+
+    def status(self) -> Job:
+        """The job as it is now."""
+        return self._producer.ledger.job(self.job_id)
+
+    def wait(self, timeout_s: float) -> Job:
+        """The job once it has ended.
+
+        Raises:
+            WaitTimeoutError: it has not ended in time; it goes on.
+        """
+        return _poll(self.status, "job", self.job_id, timeout_s)
+
+    def result(self, timeout_s: float = 60.0) -> Any:
+        """The kind's output, such as a ``TicketSummary``.
+
+        Raises:
+            JobFailedError: the job ended without a result, and says why.
+            WaitTimeoutError: it has not ended in time; it goes on.
+        """
+        job = self.wait(timeout_s)
+        if job.state != "succeeded":
+            error = job.error
+            raise JobFailedError(self.job_id, error.type if error else job.state, error.message if error else "")
+        return kind_named(self._kind).output.model_validate(job.result)
+
+
+class BatchHandle:
+    """A batch that was accepted as a whole."""
+
+    def __init__(self, producer: "Producer", batch_id: str) -> None:
+        self._producer, self.batch_id = producer, batch_id
+
+    def __repr__(self) -> str:
+        return f"BatchHandle({self.batch_id})"
+
+    def status(self) -> Batch:
+        """The batch as it is now: one row, whatever its size."""
+        return self._producer.ledger.batch(self.batch_id)
+
+    def wait(self, timeout_s: float) -> Batch:
+        """The batch once every job of it has ended.
+
+        Raises:
+            WaitTimeoutError: it has not ended in time; it goes on.
+        """
+        return _poll(self.status, "batch", self.batch_id, timeout_s)
+
+    def jobs(self) -> Iterator[Job]:
+        """Its jobs with their results, in input order."""
+        return self._producer.ledger.jobs_of_batch(self.batch_id)
+
+
+class Producer:
+    """Enqueues jobs and reads results; open it once and use it from any thread.
+
+    Nothing is enqueued while Redis or Postgres is away: the call raises ServiceUnavailableError, naming which. Once a
+    call has returned, the job is in the ledger and will end, whatever becomes of Redis.
+
+    Args:
+        settings: where the services are.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.database = Database(settings.database_url, "ticketflow-producer")
+        self.redis = connect_redis(settings.redis_url)
+        self.ledger = Ledger(self.database)
+        cache = RedisCache(self.redis, settings.redis_url)
+        self.providers = ProviderStore(self.database, cache, settings.egress)
+        self.registry = Registry(self.providers, cache)
+        self._dispatcher: Dispatcher | None = None
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """A producer with the settings of this process.
+
+        Raises:
+            SettingsError: with every setting that is wrong.
+        """
+        return cls(load_settings())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes every connection; harmless when repeated."""
+        if self._dispatcher is not None:
+            self._dispatcher.close()
+        self.database.close()
+        self.redis.close()
+
+    def enqueue(
+        self,
+        kind: str,
+        data: BaseModel | dict[str, Any],
+        *,
+        provider: str,
+        model: str | None = None,
+        custom_id: str | None = None,
+    ) -> JobHandle:
+        """Accepts one job and asks a worker to run it now.
+
+        Args:
+            kind: name of the job kind.
+            data: its input, as the kind's model or as a plain dictionary.
+            provider: id of the provider that is to answer.
+            model: a model of that provider; its default if None.
+            custom_id: the caller's own name for the job; the input's ``id`` if None.
+
+        Raises:
+            InvalidInputError: the input does not fit the kind.
+            UnknownNameError: no such kind or provider.
+            ConflictError: the provider is disabled.
+            ServiceUnavailableError: Redis or Postgres is away; nothing was enqueued.
+        """
+        target = self._target(kind, provider, model)
+        job = kind_named(kind).accept(data, custom_id)
+        self._broker_is_there()
+        job_id = self.ledger.accept(target, job)
+        self._send(lambda: self._dispatch().send(Hint(provider, INTERACTIVE_QUEUE, (job_id,))))
+        return JobHandle(self, str(job_id), kind)
+
+    def submit_batch(
+        self, kind: str, inputs: Iterable[NewJob], *, provider: str, model: str | None = None
+    ) -> BatchHandle:
+        """Accepts a batch, all of it or nothing, and asks workers to begin.
+
+        Args:
+            kind: name of the job kind.
+            inputs: valid inputs, read as a stream; see ``jobs.kind.Kind.accept``. If it raises, nothing is enqueued.
+            provider: id of the provider that is to answer.
+            model: a model of that provider; its default if None.
+
+        Raises:
+            UnknownNameError, ConflictError, ServiceUnavailableError: as ``enqueue``.
+        """
+        target = self._target(kind, provider, model)
+        self._broker_is_there()
+        batch_id: UUID = self.ledger.accept_batch(target, inputs)
+        self._send(lambda: self._dispatch().start_batch(batch_id))
+        return BatchHandle(self, str(batch_id))
+
+    def job(self, job_id: str) -> JobHandle:
+        """A handle on a job that was accepted earlier; raises UnknownNameError if there is none."""
+        return JobHandle(self, job_id, self.ledger.job(job_id).kind)
+
+    def batch(self, batch_id: str) -> BatchHandle:
+        """A handle on a batch that was accepted earlier; raises UnknownNameError if there is none."""
+        return BatchHandle(self, self.ledger.batch(batch_id).batch_id)
+
+    def _target(self, kind: str, provider: str, model: str | None) -> Target:
+        kind_named(kind)
+        self.registry.check(REGISTRY_MAX_AGE_S)
+        if not self.registry.resolve(provider).provider.enabled:
+            raise ConflictError(f"provider {provider} is disabled")
+        if model is not None and (not 0 < len(model) <= MAX_NAME or "\0" in model):
+            raise InvalidInputError(((0, f"model: 1 to {MAX_NAME} characters"),))
+        return Target(kind, provider, model)
+
+    def _broker_is_there(self) -> None:
+        """Asked before anything is written, so that a caller who gets an error has enqueued nothing."""
+        with redis_errors(self.settings.redis_url):
+            self.redis.ping()
+
+    def _dispatch(self) -> "Dispatcher":
+        if self._dispatcher is None:
+            from config.broker import make_app  # Celery takes 0.1 s to load, and reading results needs none
+            from jobs.dispatch import Dispatcher
+
+            self._dispatcher = Dispatcher(make_app(self.settings), self.ledger, self.settings)
+        return self._dispatcher
+
+    @staticmethod
+    def _send(send: Callable[[], object]) -> None:
+        """Sends hints for what is already accepted: if the broker went away just now, a worker's sweeper sends them."""
+        try:
+            send()
+        except ServiceUnavailableError as error:
+            log.warning("accepted, but the message was not sent (%s); a worker will send it", error)
+
+
+View = TypeVar("View", Job, Batch)
+
+
+def _poll(status: Callable[[], View], what: str, name: str, timeout_s: float) -> View:
+    """Asks until it is done, at first often and then four times a second."""
+    deadline, pause_s = time.monotonic() + timeout_s, FIRST_POLL_S
+    while not (view := status()).done:
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise WaitTimeoutError(what, name, timeout_s)
+        time.sleep(min(pause_s, left_s))
+        pause_s = min(pause_s * 1.5, LONGEST_POLL_S)
+    return view

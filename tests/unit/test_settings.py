@@ -1,0 +1,110 @@
+"""Settings: where they come from, and that every mistake is told at once without its value."""
+
+from pathlib import Path
+
+import pytest
+
+from config.errors import SettingsError
+from config.settings import PREFIX, Settings, address_of, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith(PREFIX):
+            monkeypatch.delenv(name)
+
+
+def test_defaults_work_without_anything(tmp_path: Path) -> None:
+    settings = load_settings(tmp_path)
+    assert settings.redis_url == "redis://127.0.0.1:6379/0"
+    assert settings.vault_url is None
+
+
+def test_all_mistakes_are_reported_together_and_no_value_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mistakes = {
+        "TICKETFLOW_REDIS_URL": "http://user:s3cret@host",
+        "TICKETFLOW_DATABASE_URL": "mysql://user:s3cret@host/db",
+        "TICKETFLOW_LEASE_S": "s3cret",
+        "TICKETFLOW_EGRESS_ALLOW_NETS": "10.0.0.0/8,s3cret",
+        "TICKETFLOW_VAULT_TOKEN": "s3cret",
+        "TICKETFLOW_VAULT_ROLE_ID": "s3cret",
+        "TICKETFLOW_LOG_LEVLE": "s3cret",
+    }
+    for name, value in mistakes.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(tmp_path)
+    text = str(caught.value)
+    for name in mistakes.keys() - {"TICKETFLOW_VAULT_TOKEN"}:
+        assert name in text
+    assert "TICKETFLOW_LOG_LEVEL is meant" in text
+    assert "TICKETFLOW_VAULT_SECRET_ID go together" in text
+    assert "s3cret" not in text
+
+
+def test_vault_needs_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKETFLOW_VAULT_URL", "http://127.0.0.1:8200")
+    with pytest.raises(SettingsError, match="give TICKETFLOW_VAULT_TOKEN, or"):
+        load_settings(tmp_path)
+
+
+def test_the_environment_wins_over_env_file_and_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".ticketflow").mkdir()
+    stack = tmp_path / ".ticketflow" / "stack.env"
+    stack.write_text("TICKETFLOW_REDIS_URL=redis://stack/0\nTICKETFLOW_DATABASE_URL=postgresql://stack/db\n")
+    assert load_settings(tmp_path).redis_url == "redis://stack/0"
+    (tmp_path / ".env").write_text("TICKETFLOW_LEASE_S=30\nOTHER=1\n")
+    assert load_settings(tmp_path).redis_url == "redis://stack/0"
+    assert load_settings(tmp_path).lease_s == 30
+    monkeypatch.setenv("TICKETFLOW_REDIS_URL", "redis://mine/0")
+    settings = load_settings(tmp_path)
+    assert settings.redis_url == "redis://mine/0"
+    assert "stack" not in settings.database_url, "a running stack is used whole or not at all"
+
+
+def test_an_empty_value_stands_for_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKETFLOW_VAULT_URL", "")
+    monkeypatch.setenv("TICKETFLOW_LEASE_S", "")
+    assert load_settings(tmp_path).lease_s == Settings.model_fields["lease_s"].default
+
+
+def test_nothing_secret_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKETFLOW_REDIS_URL", "redis://:s3cret@host/0")
+    monkeypatch.setenv("TICKETFLOW_DATABASE_URL", "postgresql://u:s3cret@host/db")
+    monkeypatch.setenv("TICKETFLOW_VAULT_URL", "https://vault")
+    monkeypatch.setenv("TICKETFLOW_VAULT_TOKEN", "s3cret")
+    settings = load_settings(tmp_path)
+    assert "s3cret" not in repr(settings) + str(settings)
+
+
+def test_settings_cannot_be_changed(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings(tmp_path).lease_s = 3
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://:pw@host:6379/0?x=pw", "host:6379/0"),
+        ("postgresql://u:pw@[::1]:5432/db", "::1:5432/db"),
+        ("https://vault.example.com/", "vault.example.com"),
+        ("redis://host:notaport/0", "host/0"),
+    ],
+)
+def test_addresses_in_messages_carry_no_credentials(url: str, shown: str) -> None:
+    assert address_of(url) == shown
+
+
+def test_every_setting_is_in_the_example_file_with_its_default() -> None:
+    text = (Path(__file__).parents[2] / ".env.example").read_text(encoding="utf-8")
+    lines = dict(line.lstrip("# ").split("=", 1) for line in text.splitlines() if PREFIX in line and "=" in line)
+    expected = {}
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        expected[PREFIX + name.upper()] = "" if default in (None, ()) else str(default)
+    assert lines == expected

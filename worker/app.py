@@ -1,0 +1,76 @@
+"""The Celery application of the workers: ``celery -A worker.app worker -P threads``; its one task is a doorway."""
+
+import logging
+import os
+from typing import Any
+
+from celery.concurrency import get_implementation
+from celery.concurrency.prefork import TaskPool as PreforkPool
+from celery.signals import (
+    after_setup_logger,
+    worker_init,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_shutdown,
+    worker_shutting_down,
+)
+
+from config.broker import RUN_JOBS, make_app
+from config.settings import load_settings
+from jobs.ids import parse_id
+from worker.adapters import scrub_environment
+from worker.runtime import Runtime
+
+log = logging.getLogger(__name__)
+settings = load_settings()
+app = make_app(settings)
+_runtimes: dict[int, Runtime] = {}
+
+
+@app.task(name=RUN_JOBS)
+def run_jobs(provider_id: str, job_ids: list[str]) -> None:
+    """Runs jobs of one provider. The message is a hint: the ledger says which of them are still to be done."""
+    ids = [job_id for job_id in map(parse_id, map(str, job_ids)) if job_id]
+    if len(ids) < len(job_ids):
+        log.warning("a message for %s names %d ids that are none", provider_id, len(job_ids) - len(ids))
+    _open_runtime().run_jobs(ids)
+
+
+def _open_runtime() -> Runtime:
+    """This process' runtime; a child of a fork makes its own."""
+    if os.getpid() not in _runtimes:
+        _runtimes[os.getpid()] = Runtime(settings, app, tuple(app.amqp.queues.consume_from))
+        _runtimes[os.getpid()].start()
+    return _runtimes[os.getpid()]
+
+
+@worker_init.connect
+def _worker_starts(sender: Any = None, **_: Any) -> None:
+    scrub_environment()
+    if not issubclass(get_implementation(sender.pool_cls), PreforkPool):  # its children make their own, after the fork
+        _open_runtime()
+
+
+@worker_process_init.connect
+def _child_starts(**_: Any) -> None:
+    _open_runtime()
+
+
+@worker_shutting_down.connect
+def _worker_drains(**_: Any) -> None:
+    if os.getpid() in _runtimes:
+        _runtimes[os.getpid()].drain()
+
+
+@worker_shutdown.connect
+@worker_process_shutdown.connect
+def _worker_stops(**_: Any) -> None:
+    if os.getpid() in _runtimes:
+        _runtimes.pop(os.getpid()).close()
+
+
+@after_setup_logger.connect
+def _quiet_libraries(**_: Any) -> None:
+    """The HTTP libraries log each call with its address; ours says what matters."""
+    for name in ("httpx", "openai", "groq", "google_genai"):
+        logging.getLogger(name).setLevel(logging.WARNING)

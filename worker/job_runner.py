@@ -1,0 +1,262 @@
+"""One job from its claim to its end: provider, key, client, intent, call, answer, settlement."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from config.egress import is_local_url
+from config.errors import (
+    CallError,
+    InputUnreadableError,
+    InternalError,
+    InvalidOutputError,
+    KeyMissingError,
+    KeyUnavailableError,
+    ProviderDisabledError,
+    ServiceUnavailableError,
+    UnknownNameError,
+)
+from config.keys import KeySource, ProviderKey
+from config.providers import Provider
+from config.registry import Entry, Registry
+from jobs.chat import ChatReply, ChatRequest, Usage
+from jobs.kind import Kind, describe
+from jobs.kinds import kind_named
+from jobs.work import CallEnd, CallStart, Claim, Origin, Release, Settlement
+from jobs.work import Entry as LedgerEntry
+from worker.clients import ClientCache
+from worker.retry import Retry, RetryPolicy, decide
+from worker.structured import parse_output, repair_request
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+SERVICE_WAIT_S = 2.0
+"""How long a job waits in the queue when Vault or the registry cannot be asked; that is no failed attempt."""
+
+
+class _LeaseLostError(Exception):
+    """The job is no longer ours: nothing may be called or settled for it."""
+
+
+class _YieldError(Exception):
+    """The slice's time is up or the process stops: the job goes back before its next call."""
+
+
+class Books(Protocol):
+    """Where a runner writes: intents before calls, and what came of them; both wait while Postgres is away."""
+
+    async def begin(self, start: CallStart) -> bool:
+        """Records an intent; False if the job is no longer ours."""
+
+    async def record(self, *entries: LedgerEntry) -> bool:
+        """Records entries of one job together; False if the job is no longer ours."""
+
+    async def in_thread(self, function: Callable[[], Result]) -> Result:
+        """Runs a function that blocks."""
+
+
+@dataclass
+class Progress:
+    """What has been done for a job under this claim; ``calls`` goes on from earlier ones."""
+
+    claim: Claim
+    deadline: float
+    calls: int
+    usage: Usage = field(default_factory=Usage)
+    origin: Origin | None = None
+    ended: list[LedgerEntry] = field(default_factory=list)
+
+    def settlement(self, state: str, result: str | None = None, error: CallError | None = None) -> Settlement:
+        """The job's end."""
+        return Settlement(
+            self.claim.job_id,
+            self.claim.fence,
+            state,
+            self.calls,
+            result,
+            error.error_type if error else None,
+            str(error) if error else None,
+            self.usage.input_tokens,
+            self.usage.output_tokens,
+            self.origin,
+        )
+
+    def release(self, wait_s: float = 0.0) -> Release:
+        """Back to the queue."""
+        return Release(self.claim.job_id, self.claim.fence, self.calls, wait_s)
+
+
+class JobRunner:
+    """Runs jobs to their end, or puts them back.
+
+    Args:
+        registry: resolves provider ids.
+        keys: gives their keys.
+        clients: gives their clients.
+        books: where intents and ends are written.
+        policy: how often a call is repeated.
+        calls_in_flight: most calls at once in this process.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        keys: KeySource,
+        clients: ClientCache,
+        books: Books,
+        policy: RetryPolicy,
+        calls_in_flight: int,
+    ) -> None:
+        self._registry, self._keys, self._clients, self._books = registry, keys, clients, books
+        self._policy = policy
+        self._slots = asyncio.Semaphore(calls_in_flight)
+        self.draining = False
+
+    async def run(self, claim: Claim, deadline: float) -> Settlement | Release | None:
+        """Runs one job; when it returns, the job is settled, put back, or (None) no longer ours.
+
+        Args:
+            claim: the job.
+            deadline: ``time.monotonic()`` after which no further call is begun; what is not done then goes back.
+        """
+        progress = Progress(claim, deadline, claim.attempts)
+        try:
+            end = await self._outcome(progress)
+        except _LeaseLostError:
+            end = None
+        except Exception:
+            log.exception("job %s met a fault of ours", claim.job_id)
+            end = progress.settlement("failed", error=_fault(claim))
+        except asyncio.CancelledError:
+            await asyncio.shield(self._books.record(*progress.ended, progress.release()))
+            raise
+        kept = end is not None and await self._books.record(*progress.ended, end)
+        if not kept:
+            log.warning("job %s was taken over by another worker; what this one did is dropped", claim.job_id)
+            return None
+        return end
+
+    async def _outcome(self, progress: Progress) -> Settlement | Release:
+        """Attempts until one succeeds or nothing more can help; never raises for what a provider or a job does."""
+        fresh_key = False
+        while True:
+            try:
+                return progress.settlement("succeeded", await self._attempt(progress, fresh_key))
+            except _YieldError:
+                return progress.release()
+            except (KeyUnavailableError, ServiceUnavailableError):
+                return progress.release(SERVICE_WAIT_S)
+            except CallError as error:
+                decision = decide(
+                    error,
+                    max(progress.calls, 1),
+                    self._policy,
+                    random.random(),  # noqa: S311 - jitter, no secret
+                    key_was_fresh=fresh_key,
+                )
+                if not isinstance(decision, Retry):
+                    return progress.settlement("failed", error=error)
+                if time.monotonic() + decision.wait_s > progress.deadline:
+                    return progress.release(decision.wait_s)
+                fresh_key = decision.fresh_key
+                await self._wait(progress, decision.wait_s)
+
+    async def _wait(self, progress: Progress, wait_s: float) -> None:
+        """Shows what has happened so far before a pause that may be long."""
+        ended, progress.ended = progress.ended, []
+        if ended:
+            await self._books.record(*ended)
+        await asyncio.sleep(wait_s)
+
+    async def _attempt(self, progress: Progress, fresh_key: bool) -> str:
+        """One attempt, from the provider's id to the kind's output as JSON."""
+        claim = progress.claim
+        entry = await self._resolve(claim.provider_id)
+        key = await self._key(entry.provider, fresh_key)
+        kind, request = _asked(claim)
+        reply = await self._call(progress, entry, key, request)
+        if request.json_schema is None:
+            return _plain(kind, reply.text, claim.provider_id)
+        try:
+            output: BaseModel = parse_output(reply.text, kind.output, claim.provider_id)
+        except InvalidOutputError as problem:
+            repaired = await self._call(progress, entry, key, repair_request(request, reply.text, str(problem)))
+            output = parse_output(repaired.text, kind.output, claim.provider_id)
+        return output.model_dump_json()
+
+    async def _resolve(self, provider_id: str) -> Entry:
+        entry = self._registry.held(provider_id)
+        if entry is None:
+            try:
+                entry = await self._books.in_thread(lambda: self._registry.resolve(provider_id))
+            except UnknownNameError:
+                raise ProviderDisabledError(provider_id, f"provider {provider_id} has been removed") from None
+        if not entry.provider.enabled:
+            raise ProviderDisabledError(provider_id, f"provider {provider_id} is disabled")
+        return entry
+
+    async def _key(self, provider: Provider, fresh: bool) -> ProviderKey | None:
+        """The provider's key; one on this machine may do without."""
+        try:
+            held = None if fresh else self._keys.held(provider.id)
+            return held or await self._books.in_thread(lambda: self._keys.get(provider.id, fresh=fresh))
+        except KeyMissingError:
+            if is_local_url(provider.base_url):
+                return None
+            raise
+
+    async def _call(self, progress: Progress, entry: Entry, key: ProviderKey | None, request: ChatRequest) -> ChatReply:
+        """One paid call: intent first, then the request, then what came of it into the progress."""
+        async with self._slots:
+            if self.draining or time.monotonic() > progress.deadline:
+                raise _YieldError
+            attempt = progress.calls + 1
+            model = progress.claim.model or entry.provider.default_model
+            progress.origin = Origin(entry.provider.id, entry.generation, key.version if key else None, model)
+            start = CallStart(progress.claim.job_id, progress.claim.fence, attempt, progress.origin)
+            if not await self._books.begin(start):
+                raise _LeaseLostError
+            progress.calls = attempt
+            end = CallEnd(progress.claim.job_id, attempt, "cancelled")
+            try:
+                with self._clients.lease(entry, key) as client:
+                    reply = await client.complete(model, request)
+            except CallError as error:
+                end = CallEnd(progress.claim.job_id, attempt, error.error_type, error.status)
+                raise
+            else:
+                usage = reply.usage
+                progress.usage += usage
+                end = CallEnd(progress.claim.job_id, attempt, "succeeded", 200, usage.input_tokens, usage.output_tokens)
+                return reply
+            finally:
+                progress.ended.append(end)
+
+
+def _fault(claim: Claim) -> InternalError:
+    return InternalError(claim.provider_id, "a fault of ours; the worker's log has the details")
+
+
+def _plain(kind: Kind, text: str, provider_id: str) -> str:
+    try:
+        return kind.output.model_validate({"text": text}).model_dump_json()
+    except ValidationError as error:
+        raise InvalidOutputError(provider_id, describe(error)) from None
+
+
+def _asked(claim: Claim) -> tuple[Kind, ChatRequest]:
+    """The kind and the request; an input that an older version accepted and this one cannot read is a final error."""
+    try:
+        kind = kind_named(claim.kind)
+        return kind, kind.request_of(claim.input)
+    except UnknownNameError as error:
+        raise InputUnreadableError(claim.provider_id, str(error)) from None
+    except ValidationError as error:
+        raise InputUnreadableError(claim.provider_id, describe(error)) from None

@@ -1,0 +1,184 @@
+"""All that a worker process keeps: one event loop in a thread, one session, the registry, keys, clients, its lease."""
+
+import asyncio
+import logging
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import CancelledError, Future
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+from celery import Celery
+
+from config.database import Database
+from config.errors import TicketflowError
+from config.keys import open_keys
+from config.presence import Presence, PresenceBoard
+from config.provider_store import ProviderStore
+from config.redis_link import connect_redis
+from config.registry import Registry
+from config.registry_cache import RedisCache
+from config.settings import Settings
+from jobs.dispatch import Dispatcher
+from jobs.ledger import Ledger
+from jobs.work import WorkLedger
+from worker.adapters import make_adapter
+from worker.books import THREADS, LedgerBooks
+from worker.clients import ClientCache
+from worker.job_runner import JobRunner
+from worker.registry_watch import RegistryWatch
+from worker.retry import RetryPolicy
+from worker.session import guarded_session
+from worker.slices import SliceRunner
+from worker.sweeper import Sweeper
+
+log = logging.getLogger(__name__)
+
+BEAT_S = 1.0
+
+
+class Runtime:
+    """The one runtime of a process; made after the fork, closed when the worker stops.
+
+    Args:
+        settings: everything it needs to know.
+        app: the Celery application, to send further messages.
+        queues: the queues that this process listens to, for show.
+    """
+
+    def __init__(self, settings: Settings, app: Celery, queues: Sequence[str]) -> None:
+        self.settings = settings
+        self.pid = os.getpid()
+        self.worker_id = f"{socket.gethostname()}:{self.pid}:{uuid.uuid4().hex[:8]}"
+        self._queues = tuple(queues)
+        self._database = Database(settings.database_url, "ticketflow-worker", THREADS + 2)
+        self._redis = connect_redis(settings.redis_url)
+        cache = RedisCache(self._redis, settings.redis_url)
+        self.registry = Registry(ProviderStore(self._database, cache, settings.egress), cache)
+        self._work = WorkLedger(self._database, self.worker_id)
+        self._dispatcher = Dispatcher(app, Ledger(self._database), settings)
+        self._board = PresenceBoard(self._redis, settings.redis_url)
+        self._watch = RegistryWatch(self.registry, self._redis, self._registry_changed)
+        self._sweeper = Sweeper(self._work, self._dispatcher, self._redis, settings)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="runtime", daemon=True)
+        self._running: set[asyncio.Task[None]] = set()
+        self._chores: list[Future[None]] = []
+
+    def start(self) -> None:
+        """Opens everything and announces the process; services that are away are waited for in the background."""
+        self._thread.start()
+        self._submit(self._open()).result()
+        self._watch.start()
+        chores: list[tuple[str, float, Callable[[], None]]] = [
+            ("presence", BEAT_S, self._announce),
+            ("lease", self.settings.lease_s / 3, lambda: self._work.renew_lease(self.settings.lease_s)),
+            ("sweeper", self.settings.sweep_interval_s, self._sweeper.sweep),
+        ]
+        self._chores = [self._submit(self._repeat(name, pause_s, do)) for name, pause_s, do in chores]
+
+    def run_jobs(self, job_ids: Sequence[UUID]) -> None:
+        """Runs one message's jobs; called by a task thread, which only waits."""
+        try:
+            self._submit(self._tracked(job_ids)).result()
+        except (CancelledError, asyncio.CancelledError):
+            log.info("%d jobs of a message went back to the queue: the worker stops", len(job_ids))
+
+    def drain(self) -> None:
+        """Begins no further call; calls in flight get the grace time, then they are cut off and their jobs go back."""
+        self._runner.draining = True
+        self._submit(self._cut_off())
+
+    def close(self) -> None:
+        """Takes the process off the board and closes everything; bounded in time, harmless when repeated."""
+        if self._loop.is_closed():
+            return
+        self._watch.stop()
+        self._submit(self._close()).result(timeout=10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
+        self._books.close()
+        for leave in (lambda: self._board.leave(self.worker_id), self._work.end_lease):
+            try:
+                leave()
+            except TicketflowError as error:
+                log.info("not signed off: %s", error)
+        self._database.close()
+        self._redis.close()
+
+    async def _open(self) -> None:
+        settings = self.settings
+        self._session: aiohttp.ClientSession = guarded_session(settings.egress, settings.response_max_bytes)
+        self._clients = ClientCache(lambda provider, key: make_adapter(provider, key, self._session, settings))
+        self._books = LedgerBooks(self._work)
+        policy = RetryPolicy(settings.max_attempts)
+        self._runner = JobRunner(
+            self.registry, open_keys(settings), self._clients, self._books, policy, settings.calls_in_flight
+        )
+        self._slices = SliceRunner(self._books, self._runner, self._dispatcher, settings)
+
+    async def _tracked(self, job_ids: Sequence[UUID]) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine that runs has a task
+        self._running.add(task)
+        try:
+            await self._slices.run(job_ids)
+        finally:
+            self._running.discard(task)
+
+    async def _cut_off(self) -> None:
+        if self._running:
+            await asyncio.wait(self._running, timeout=self.settings.shutdown_grace_s)
+        for task in self._running:
+            task.cancel()
+
+    async def _close(self) -> None:
+        for chore in self._chores:
+            chore.cancel()
+        if self._running:
+            await asyncio.wait(self._running, timeout=5)
+        await self._session.close()
+
+    async def _repeat(self, name: str, pause_s: float, do: Callable[[], None]) -> None:
+        """A chore of the process: what fails in one round is said and done in the next."""
+        while True:
+            try:
+                await asyncio.to_thread(do)
+            except TicketflowError as error:
+                log.warning("%s: %s", name, error)
+            except Exception:
+                log.exception("%s failed", name)
+            await asyncio.sleep(pause_s)
+
+    def _registry_changed(self) -> None:
+        """In the watch's thread: drop what is outdated first, then say which generation is held."""
+        entries = dict(self.registry.snapshot.entries)
+        self._submit(self._invalidate(entries)).result(timeout=5)
+        try:
+            self._announce()
+        except TicketflowError as error:
+            log.warning("presence: %s", error)
+
+    async def _invalidate(self, entries: dict[str, Any]) -> None:
+        self._clients.invalidate(entries)
+
+    def _announce(self) -> None:
+        self._board.announce(
+            Presence(
+                self.worker_id,
+                socket.gethostname(),
+                self.pid,
+                self._queues,
+                self.registry.generation,
+                self._clients.live,
+                self._slices.in_flight,
+            )
+        )
+
+    def _submit(self, coroutine: Coroutine[Any, Any, None]) -> "Future[None]":
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)

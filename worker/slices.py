@@ -1,0 +1,68 @@
+"""One message: claim its jobs, run them side by side, send what comes next."""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from uuid import UUID
+
+from config.errors import ServiceUnavailableError
+from config.settings import Settings
+from jobs.dispatch import Dispatcher
+from jobs.work import Claim, Hint, Release, Settlement
+from worker.books import LedgerBooks
+from worker.job_runner import JobRunner
+
+log = logging.getLogger(__name__)
+
+Ends = list[tuple[Claim, Settlement | Release | None]]
+
+
+class SliceRunner:
+    """Runs the jobs that messages name.
+
+    A message is a hint: jobs that are not queued any more are passed over, and a message that is delivered twice finds
+    nothing. When the slice has run its time, what is not begun goes back and is sent anew, so that no message is held
+    for long. Each job that ends lets one more of its batch into the broker.
+
+    Args:
+        books: claims.
+        runner: runs one job.
+        dispatcher: sends hints.
+        settings: the slice's time budget.
+    """
+
+    def __init__(self, books: LedgerBooks, runner: JobRunner, dispatcher: Dispatcher, settings: Settings) -> None:
+        self._books, self._runner, self._dispatcher, self._settings = books, runner, dispatcher, settings
+        self.in_flight = 0
+
+    async def run(self, job_ids: Sequence[UUID]) -> None:
+        """Runs one message's jobs to their end or back into the queue."""
+        claims = await self._books.claim(job_ids)
+        deadline = time.monotonic() + self._settings.slice_budget_s
+        self.in_flight += len(claims)
+        try:
+            ends = await asyncio.gather(*(self._runner.run(claim, deadline) for claim in claims))
+        finally:
+            self.in_flight -= len(claims)
+        await self._send_next(list(zip(claims, ends, strict=True)))
+
+    async def _send_next(self, ends: Ends) -> None:
+        """Hints for what went back and is due, and for as many new jobs of each batch as have ended."""
+        finished = Counter(c.batch_id for c, end in ends if isinstance(end, Settlement) and c.batch_id)
+        try:
+            await self._books.in_thread(lambda: self._dispatcher.send_all(_again(ends)))
+            for batch_id, jobs in finished.items():
+                await self._books.in_thread(lambda b=batch_id, n=jobs: self._dispatcher.feed(b, n))  # type: ignore[misc]
+        except ServiceUnavailableError as error:
+            log.warning("the next messages were not sent (%s); the sweeper will send them", error)
+
+
+def _again(ends: Ends) -> list[Hint]:
+    """Messages for jobs that went back without a wait; those with one are sent by the sweeper when it is over."""
+    groups: dict[tuple[str, str], list[UUID]] = {}
+    for claim, end in ends:
+        if isinstance(end, Release) and end.wait_s == 0:
+            groups.setdefault((claim.provider_id, claim.queue), []).append(claim.job_id)
+    return [Hint(provider_id, queue, tuple(ids)) for (provider_id, queue), ids in groups.items()]

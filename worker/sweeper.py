@@ -1,0 +1,54 @@
+"""Mends what crashes leave behind: jobs of dead workers, hints that the broker lost, batches that nobody feeds."""
+
+import logging
+
+import redis
+
+from config.redis_link import redis_errors
+from config.redis_names import QUEUES
+from config.settings import Settings
+from jobs.dispatch import Dispatcher
+from jobs.work import WorkLedger
+
+log = logging.getLogger(__name__)
+
+OVERDUE_S = 5.0
+RESEND_LIMIT = 5000
+
+
+class Sweeper:
+    """One round after another, in every worker process; statements take their rows with locks, so rounds may overlap.
+
+    A hint counts as lost when it is five seconds old, its job is still queued, and its queue in the broker is empty:
+    while the queue is not empty the message may simply be waiting there, and a second one would only be noise.
+
+    Args:
+        ledger: what to mend.
+        dispatcher: sends hints anew.
+        client: Redis, for the length of the queues.
+        settings: limits.
+    """
+
+    def __init__(self, ledger: WorkLedger, dispatcher: Dispatcher, client: redis.Redis, settings: Settings) -> None:
+        self._ledger, self._dispatcher, self._client, self._settings = ledger, dispatcher, client, settings
+
+    def sweep(self) -> None:
+        """One round.
+
+        Raises:
+            ServiceUnavailableError: Postgres or Redis is away; the next round does what this one could not.
+        """
+        back, failed = self._ledger.mend_lost(self._settings.max_losses)
+        if back or failed:
+            log.warning("jobs of dead workers: %d put back, %d failed", back, failed)
+        empty = [name for name in QUEUES if self._length(name) == 0]
+        hints = self._ledger.take_overdue(OVERDUE_S, empty, RESEND_LIMIT, self._settings.slice_jobs)
+        self._dispatcher.send_all(hints)
+        if hints:
+            log.warning("sent again: %d jobs in %d messages", sum(len(hint.job_ids) for hint in hints), len(hints))
+        for batch_id in self._ledger.starved_batches():
+            self._dispatcher.start_batch(batch_id)
+
+    def _length(self, queue: str) -> int:
+        with redis_errors(self._settings.redis_url):
+            return int(self._client.llen(queue))
