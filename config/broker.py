@@ -5,7 +5,7 @@ from typing import Any
 from celery import Celery
 from kombu import Queue
 
-from config.redis_names import BULK_QUEUE, INTERACTIVE_QUEUE, QUEUES
+from config.redis_names import INTERACTIVE_QUEUE, QUEUES
 from config.settings import Settings
 
 RUN_JOBS = "ticketflow.run_jobs"
@@ -44,8 +44,7 @@ def make_app(settings: Settings) -> Celery:
         task_reject_on_worker_lost=True,
         task_create_missing_queues=False,
         task_default_queue=INTERACTIVE_QUEUE,
-        task_queues=[Queue(name) for name in QUEUES],
-        task_routes={RUN_JOBS: {"queue": BULK_QUEUE}},
+        task_queues=[Queue(name, routing_key=name) for name in QUEUES],
         task_send_sent_event=True,
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
         worker_prefetch_multiplier=1,

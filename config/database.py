@@ -10,7 +10,7 @@ from psycopg import errors as pg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
-from config.errors import ServiceUnavailableError
+from config.errors import ServiceUnavailableError, UsageError
 from config.settings import address_of
 
 CONNECT_TIMEOUT_S = 3
@@ -89,7 +89,9 @@ class Database:
             yield
         except (pg.UndefinedTable, pg.UndefinedColumn):
             raise self._away("its tables are missing or old: run `ticketflow db migrate`") from None
-        except (PoolTimeout, PoolClosed):
+        except PoolClosed:
+            raise UsageError("this producer or worker is closed") from None
+        except PoolTimeout:
             raise self._away(self._why_not()) from None
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise self._away(_reason(error)) from None

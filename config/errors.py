@@ -8,6 +8,7 @@ TicketflowError
 │   ├── InvalidProviderError      a provider definition that cannot be accepted
 │   └── ConflictError             it exists already, or is in a state that does not allow it
 ├── ServiceUnavailableError       Redis, Postgres or Vault cannot be reached or refuses   (exit status 3)
+├── OutputError                   a results file could not be written                   (exit status 1)
 ├── JobFailedError                the job that was waited for ended without a result      (exit status 1)
 ├── WaitTimeoutError              the job or batch that was waited for is not done yet    (exit status 1)
 └── CallError                     one attempt at a job ended without a result; subclasses below say why
@@ -107,6 +108,10 @@ class ServiceUnavailableError(TicketflowError):
 
     def __str__(self) -> str:
         return f"{self.service} at {self.address} cannot be used" + (f": {self.reason}" if self.reason else "")
+
+
+class OutputError(TicketflowError):
+    """A results file could not be written; what was there before is unchanged."""
 
 
 class JobFailedError(TicketflowError):

@@ -45,6 +45,13 @@ class KeySource(Protocol):
             ServiceUnavailableError: the source is away.
         """
 
+    def check(self) -> str:
+        """Sees that the source answers and lets us in, and says in words what it is.
+
+        Raises:
+            ServiceUnavailableError: it does not.
+        """
+
 
 class EnvironmentKeys:
     """Keys from ``TICKETFLOW_KEY_<ID>``, the id in capitals with ``_`` for ``-``."""
@@ -72,6 +79,10 @@ class EnvironmentKeys:
         raise UsageError(
             f"no Vault is configured (TICKETFLOW_VAULT_URL): set {variable_of(provider_id)} in the workers' environment"
         )
+
+    def check(self) -> str:
+        """The environment is always there; see ``KeySource.check``."""
+        return "not configured: keys come from the workers' environment (TICKETFLOW_KEY_<ID>)"
 
 
 def variable_of(provider_id: str) -> str:

@@ -99,24 +99,25 @@ class VaultSession:
             return self._renew_login()
         token = self._settings.vault_token
         self._client.token = token.get_secret_value() if token else ""
-        data = self._client.auth.token.lookup_self()["data"]
+        data = _body(self._client.auth.token.lookup_self())["data"]
         if data.get("renewable"):
-            return float(self._client.auth.token.renew_self()["auth"]["lease_duration"])
+            return float(_body(self._client.auth.token.renew_self())["auth"]["lease_duration"])
         return float(data.get("ttl") or 3600)
 
     def _renew_login(self) -> float:
         auth: dict[str, Any] | None = None
         if self._client.token:
             try:
-                auth = self._client.auth.token.renew_self()["auth"]
+                auth = _body(self._client.auth.token.renew_self())["auth"]
             except (hx.Forbidden, hx.InvalidRequest):
                 auth = None  # expired or revoked
         if auth is None or auth["lease_duration"] < self._first_ttl_s / 3:  # its maximum life is near
             secret = self._settings.vault_secret_id
             self._client.token = ""
-            auth = self._client.auth.approle.login(
+            answer = self._client.auth.approle.login(
                 role_id=self._settings.vault_role_id, secret_id=secret.get_secret_value() if secret else None
-            )["auth"]
+            )
+            auth = _body(answer)["auth"]
             self._first_ttl_s = float(auth["lease_duration"])
         return float(auth["lease_duration"])
 
@@ -150,7 +151,7 @@ class VaultKeys:
         with self._session.lock:
             held = self._held.get(provider_id)
             # Whoever waited for the lock while somebody else read the key afresh has what it came for.
-            if not fresh or (held and held.read_at >= asked_at):
+            if not fresh or (held and held.read_at > asked_at):
                 key = self.held(provider_id)
                 if key:
                     return key
@@ -180,27 +181,16 @@ class VaultKeys:
                     "set-key needs an operator's rights"
                 ) from None
             self._held.pop(provider_id, None)
-            return int(answer["data"]["version"])
+            return int(_body(answer)["data"]["version"])
 
-    def has(self, provider_id: str) -> bool:
-        """Whether a key is stored, as far as these rights can see."""
-        try:
-            self.get(provider_id, fresh=True)
-        except KeyMissingError:
-            return False
-        return True
-
-    def check(self) -> None:
-        """Sees that Vault answers and lets us in.
-
-        Raises:
-            ServiceUnavailableError: it does not.
-        """
+    def check(self) -> str:
+        """Sees that Vault answers and lets us in; see ``KeySource.check``."""
         with self._session.lock, self._errors_of_service():
             try:
-                self._session.client().auth.token.lookup_self()
+                _body(self._session.client().auth.token.lookup_self())
             except hx.Forbidden:
                 raise self._away("the token is not accepted") from None
+        return self._address
 
     def _read(self, provider_id: str) -> ProviderKey:
         for may_log_in in (self._session.can_log_in, False):
@@ -210,7 +200,7 @@ class VaultKeys:
                     mount_point=self._settings.vault_mount,
                     raise_on_deleted_version=True,
                 )
-                return _key_of(answer, provider_id)
+                return _key_of(_body(answer), provider_id)
             except hx.Forbidden:  # a dead token and a refusing policy look the same: log in once, then it is policy
                 self._session.forget_token()
                 if not may_log_in:
@@ -252,8 +242,14 @@ class VaultKeys:
             raise self._away(type(error).__name__) from None
 
 
-def _key_of(answer: Any, provider_id: str) -> ProviderKey:
-    """The key in Vault's answer; a redirect comes back as a raw response and is no answer."""
+def _body(answer: Any) -> dict[str, Any]:
+    """The answer, if it is one: hvac hands out a redirect that it may not follow, or a page, as a raw response."""
+    if not isinstance(answer, dict):
+        raise hx.UnexpectedError("not an answer of Vault")
+    return answer
+
+
+def _key_of(answer: dict[str, Any], provider_id: str) -> ProviderKey:
     try:
         value, version = answer["data"]["data"]["api_key"], int(answer["data"]["metadata"]["version"])
     except (KeyError, TypeError, ValueError):

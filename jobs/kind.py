@@ -51,7 +51,7 @@ class Kind:
             raise InvalidInputError(((0, "input: it holds something that JSON cannot carry"),)) from None
 
     def accept_json(self, text: bytes | str, custom_id: str | None = None) -> NewJob:
-        """A job to enqueue, of an input given as JSON text; named by ``custom_id``, or by the input's ``id``.
+        """A job to enqueue, of an input given as JSON text; named by ``custom_id`` (here or in the input) or ``id``.
 
         Raises:
             InvalidInputError: with every field that does not fit, never with its content.
@@ -60,14 +60,19 @@ class Kind:
             model = self.input.model_validate_json(text)
         except ValidationError as error:
             raise InvalidInputError(((0, describe(error)),)) from None
-        name = custom_id if custom_id is not None else getattr(model, "id", None)
-        if name is not None and (len(str(name)) > MAX_NAME or "\0" in str(name)):
-            raise InvalidInputError(((0, f"custom_id or id: at most {MAX_NAME} characters, none of them U+0000"),))
-        return NewJob(model.model_dump_json(exclude_unset=True), None if name is None else str(name))
+        names = (custom_id, getattr(model, "custom_id", None), getattr(model, "id", None))
+        name = next((name for name in names if name is not None), None)
+        return NewJob(model.model_dump_json(exclude_unset=True), None if name is None else _checked_name(name))
 
     def request_of(self, stored: str) -> ChatRequest:
         """The request for an input as it was stored (JSON text)."""
         return self.request(self.input.model_validate_json(stored))
+
+
+def _checked_name(name: Any) -> str:
+    if not isinstance(name, str | int) or not 0 < len(str(name)) <= MAX_NAME or "\0" in str(name):
+        raise InvalidInputError(((0, f"custom_id or id: must be text of 1 to {MAX_NAME} characters"),))
+    return str(name)
 
 
 def describe(error: ValidationError) -> str:

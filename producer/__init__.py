@@ -6,6 +6,18 @@
 ...     print(job.result(timeout_s=30).summary)
 """
 
-from producer.producer import BatchHandle, JobHandle, Producer
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from producer.producer import BatchHandle, JobHandle, Producer
 
 __all__ = ["BatchHandle", "JobHandle", "Producer"]
+
+
+def __getattr__(name: str) -> Any:
+    """Loads the producer when it is first used, so that ``ticketflow --help`` need not wait for database drivers."""
+    if name in __all__:
+        from producer import producer
+
+        return getattr(producer, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

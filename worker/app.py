@@ -6,8 +6,8 @@ from typing import Any
 
 from celery.concurrency import get_implementation
 from celery.concurrency.prefork import TaskPool as PreforkPool
+from celery.exceptions import Reject
 from celery.signals import (
-    after_setup_logger,
     worker_init,
     worker_process_init,
     worker_process_shutdown,
@@ -18,7 +18,7 @@ from celery.signals import (
 from config.broker import RUN_JOBS, make_app
 from config.settings import load_settings
 from jobs.ids import parse_id
-from worker.adapters import scrub_environment
+from worker.adapters import quiet_sdks, scrub_environment
 from worker.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,8 @@ def run_jobs(provider_id: str, job_ids: list[str]) -> None:
     ids = [job_id for job_id in map(parse_id, map(str, job_ids)) if job_id]
     if len(ids) < len(job_ids):
         log.warning("a message for %s names %d ids that are none", provider_id, len(job_ids) - len(ids))
-    _open_runtime().run_jobs(ids)
+    if not _open_runtime().run_jobs(ids):
+        raise Reject("the worker stops", requeue=True)
 
 
 def _open_runtime() -> Runtime:
@@ -47,6 +48,7 @@ def _open_runtime() -> Runtime:
 @worker_init.connect
 def _worker_starts(sender: Any = None, **_: Any) -> None:
     scrub_environment()
+    quiet_sdks()
     if not issubclass(get_implementation(sender.pool_cls), PreforkPool):  # its children make their own, after the fork
         _open_runtime()
 
@@ -67,10 +69,3 @@ def _worker_drains(**_: Any) -> None:
 def _worker_stops(**_: Any) -> None:
     if os.getpid() in _runtimes:
         _runtimes.pop(os.getpid()).close()
-
-
-@after_setup_logger.connect
-def _quiet_libraries(**_: Any) -> None:
-    """The HTTP libraries log each call with its address; ours says what matters."""
-    for name in ("httpx", "openai", "groq", "google_genai"):
-        logging.getLogger(name).setLevel(logging.WARNING)

@@ -81,12 +81,18 @@ class Runtime:
         ]
         self._chores = [self._submit(self._repeat(name, pause_s, do)) for name, pause_s, do in chores]
 
-    def run_jobs(self, job_ids: Sequence[UUID]) -> None:
-        """Runs one message's jobs; called by a task thread, which only waits."""
+    def run_jobs(self, job_ids: Sequence[UUID]) -> bool:
+        """Runs one message's jobs; called by a task thread, which only waits. False: the worker stops, nothing is done.
+
+        A message whose calls were cut off is done with: its jobs are back in the queue of the ledger.
+        """
+        if self._runner.draining:
+            return False
         try:
             self._submit(self._tracked(job_ids)).result()
         except (CancelledError, asyncio.CancelledError):
             log.info("%d jobs of a message went back to the queue: the worker stops", len(job_ids))
+        return True
 
     def drain(self) -> None:
         """Begins no further call; calls in flight get the grace time, then they are cut off and their jobs go back."""
@@ -103,13 +109,13 @@ class Runtime:
         self._thread.join(5)
         self._loop.close()
         self._books.close()
-        for leave in (lambda: self._board.leave(self.worker_id), self._work.end_lease):
-            try:
-                leave()
-            except TicketflowError as error:
-                log.info("not signed off: %s", error)
+        try:
+            self._work.end_lease()
+            self._board.leave(self.worker_id)
+        except TicketflowError as error:
+            log.info("not signed off: %s", error)
         self._database.close()
-        self._redis.close()
+        self._redis.connection_pool.disconnect()
 
     async def _open(self) -> None:
         settings = self.settings

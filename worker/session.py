@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from ssl import SSLContext
@@ -21,8 +21,12 @@ Lookup = Callable[..., list[tuple[Any, ...]]]
 DNS_THREADS = 8
 DNS_TTL_S = 30
 KEEPALIVE_S = 20.0
+CONNECT_TIMEOUT_S = 10.0
 
 _url_host: ContextVar[str] = ContextVar("url_host")
+
+answer_head: ContextVar[tuple[int, Mapping[str, str]]] = ContextVar("answer_head")
+"""Status and headers of the last answer that this task got: google-genai loses them where the body is broken JSON."""
 
 
 class AddressDeniedError(OSError):
@@ -132,6 +136,7 @@ class _Guard:
             response: aiohttp.ClientResponse = await send(request)
         finally:
             _url_host.reset(token)
+        answer_head.set((response.status, response.headers))
         try:
             judge_reply(response.status, response.headers, self._max_bytes)
         except aiohttp.ClientError:
@@ -166,5 +171,5 @@ def guarded_session(
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         auto_decompress=False,
-        timeout=aiohttp.ClientTimeout(total=None),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
     )

@@ -39,7 +39,7 @@ class SliceRunner:
 
     async def run(self, job_ids: Sequence[UUID]) -> None:
         """Runs one message's jobs to their end or back into the queue."""
-        claims = await self._books.claim(job_ids)
+        claims = await self._claimed(job_ids)
         deadline = time.monotonic() + self._settings.slice_budget_s
         self.in_flight += len(claims)
         try:
@@ -47,6 +47,16 @@ class SliceRunner:
         finally:
             self.in_flight -= len(claims)
         await self._send_next(list(zip(claims, ends, strict=True)))
+
+    async def _claimed(self, job_ids: Sequence[UUID]) -> list[Claim]:
+        """The claim is not cut off half-way: what Postgres gives us while the worker stops is given back."""
+        claiming = asyncio.ensure_future(self._books.claim(job_ids))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            for claim in await claiming:
+                await self._books.record(Release(claim.job_id, claim.fence, claim.attempts))
+            raise
 
     async def _send_next(self, ends: Ends) -> None:
         """Hints for what went back and is due, and for as many new jobs of each batch as have ended."""

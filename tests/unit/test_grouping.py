@@ -39,7 +39,12 @@ async def test_items_gather_while_one_group_is_written(threads: ThreadPoolExecut
 
 async def test_groups_are_bounded(threads: ThreadPoolExecutor) -> None:
     groups: list[int] = []
-    grouped = Grouped[int, None](lambda items: groups.append(len(items)) or [None] * len(items), threads, largest=7)
+
+    def write(items: Sequence[int]) -> Sequence[int]:
+        groups.append(len(items))
+        return items
+
+    grouped = Grouped(write, threads, largest=7)
     await asyncio.gather(*(grouped(n) for n in range(50)))
     assert max(groups) == 7
     assert sum(groups) == 50

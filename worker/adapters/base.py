@@ -13,7 +13,6 @@ from jobs.chat import ChatReply, ChatRequest
 from worker.adapters.faults import RULES, HttpFault, Rule, refused, translated
 from worker.structured import with_json_instructions
 
-CONNECT_TIMEOUT_S = 10.0
 NO_KEY = "none"
 """Stands in where a server on this machine needs no key and an SDK insists on one."""
 
@@ -65,9 +64,9 @@ class Adapter(ABC):
     async def _complete(self, model: str, request: ChatRequest) -> ChatReply:
         """The call itself; may raise anything."""
 
+    @abstractmethod
     def _fault_of(self, error: BaseException) -> HttpFault | None:
         """What the SDK's error says in terms of HTTP, if it is a refusal by status."""
-        raise NotImplementedError
 
     def _failure(self, error: Exception, expired: bool) -> CallError:
         if isinstance(error, CallError):

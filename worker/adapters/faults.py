@@ -60,6 +60,7 @@ RULES: tuple[Rule, ...] = (
     (json.JSONDecodeError, ProviderReplyError, "sent an answer that is not JSON"),
     (ValidationError, ProviderReplyError, "sent an answer that its protocol does not know"),
     (UnicodeDecodeError, ProviderReplyError, "sent an answer that is not UTF-8"),
+    (RecursionError, ProviderReplyError, "sent an answer that is nested without end"),
 )
 
 _STATUSES: dict[int, type[CallError]] = {
@@ -118,12 +119,13 @@ def refused(provider_id: str, fault: HttpFault, key: str | None) -> CallError:
 def translated(provider_id: str, error: Exception, rules: tuple[Rule, ...]) -> CallError:
     """The error for anything that is no refusal by status; rules in order, the first that fits a link decides."""
     links = tuple(chain_of(error))
+    redirect = next((link for link in links if isinstance(link, RedirectRefusedError)), None)
+    if redirect:
+        words = f"{provider_id} answered {redirect.status}: redirects are not followed"
+        return ProviderRejectedError(provider_id, words, redirect.status)
     for kind, made, words in rules:
         if any(isinstance(link, kind) for link in links):
             return made(provider_id, f"{provider_id} {words}")
-    for link in links:
-        if isinstance(link, RedirectRefusedError):
-            return refused(provider_id, HttpFault(link.status), None)
     return InternalError(provider_id, f"unexpected {type(error).__name__} at {_place(error)}")
 
 

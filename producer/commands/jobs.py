@@ -1,0 +1,95 @@
+"""``ticketflow enqueue`` and ``ticketflow jobs``: single jobs."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from producer.commands.output import AsJson, emit, fields, note, table
+
+app = typer.Typer(no_args_is_help=True)
+
+ModelOption = Annotated[str | None, typer.Option(help="A model of the provider; its default if not given.")]
+ProviderOption = Annotated[str, typer.Option(help="Id of the provider that is to answer.")]
+
+
+def register(root: typer.Typer) -> None:
+    """Adds the commands that stand on their own."""
+    root.command()(enqueue)
+
+
+@app.callback()
+def _group() -> None:
+    """Keeps ``jobs show`` two words while there is one command."""
+
+
+def enqueue(
+    kind: Annotated[str, typer.Argument(help="Job kind, such as summarise_ticket or complete.")],
+    provider: ProviderOption,
+    model: ModelOption = None,
+    input_file: Annotated[
+        str, typer.Option("--input", metavar="FILE", help="File with the input as JSON; - is standard input.")
+    ] = "-",
+    wait_s: Annotated[
+        float | None, typer.Option("--wait", metavar="SECONDS", help="Wait for the result, at most so long.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Enqueue one job."""
+    from jobs.kinds import kind_named
+    from producer import Producer
+    from producer.intake import open_input
+
+    kind_named(kind)
+    with open_input(input_file) as stream:
+        data = _parsed(stream.read(), input_file)
+    with Producer.from_env() as producer:
+        job = producer.enqueue(kind, data, provider=provider, model=model)
+        view = job.status() if wait_s is None else job.wait(wait_s)
+    emit(as_json, view.model_dump(mode="json"), lambda: _print_job(view.model_dump()))
+    if view.state == "failed":
+        raise typer.Exit(1)
+
+
+@app.command()
+def show(job_id: Annotated[str, typer.Argument(metavar="JOB_ID")], as_json: AsJson = False) -> None:
+    """Show one job with its attempts."""
+    from producer import Producer
+
+    with Producer.from_env() as producer:
+        job = producer.ledger.job(job_id)
+        calls = producer.ledger.calls(job_id)
+    document = {**job.model_dump(mode="json"), "calls": [call.model_dump(mode="json") for call in calls]}
+
+    def text() -> None:
+        _print_job(job.model_dump())
+        if calls:
+            print()
+            rows = [
+                (c.attempt, c.provider_id, c.model, c.outcome or "in flight", c.status, c.duration_ms) for c in calls
+            ]
+            table(("ATTEMPT", "PROVIDER", "MODEL", "OUTCOME", "STATUS", "MS"), rows)
+
+    emit(as_json, document, text)
+
+
+def _parsed(text: bytes, name: str) -> Any:
+    from config.errors import InvalidInputError
+
+    try:
+        return json.loads(text.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(((0, f"{name} is not UTF-8 at byte {error.start + 1}"),)) from None
+    except json.JSONDecodeError as error:
+        raise InvalidInputError(((0, f"{name} is not JSON: line {error.lineno}, column {error.colno}"),)) from None
+
+
+def _print_job(job: dict[str, Any]) -> None:
+    usage, error = job.pop("usage"), job.pop("error")
+    result = job.pop("result")
+    fields(job.items())
+    fields([("tokens", f"{usage['input_tokens']} in, {usage['output_tokens']} out")])
+    if error:
+        note(f"{error['type']}: {error['message']}")
+    if result is not None:
+        print(json.dumps(result, ensure_ascii=False, indent=2))

@@ -1,0 +1,85 @@
+"""Real servers for the tests: started once a session, on free ports, in a temporary folder; each test gets its own
+database and its own Redis database, so tests cannot see each other's jobs."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from config.redis_link import connect_redis
+from config.settings import PREFIX, Settings
+from embedded.servers import EmbeddedServers
+from jobs.migrate import migrate
+
+_names = itertools.count(1)
+
+
+@dataclass
+class Stack:
+    """One test's own part of the servers.
+
+    Args:
+        worker_environment: ``TICKETFLOW_*`` for worker processes, with an AppRole that only reads keys.
+        operator_environment: ``TICKETFLOW_*`` for commands and producers, with an operator's token.
+    """
+
+    worker_environment: dict[str, str] = field(repr=False)
+    operator_environment: dict[str, str] = field(repr=False)
+
+    @property
+    def settings(self) -> Settings:
+        """An operator's settings."""
+        return _settings(self.operator_environment)
+
+    @property
+    def worker_settings(self) -> Settings:
+        """A worker's settings."""
+        return _settings(self.worker_environment)
+
+
+def _settings(environment: dict[str, str]) -> Settings:
+    values = {name.removeprefix(PREFIX).lower(): value for name, value in environment.items()}
+    return Settings.model_validate(values)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
+    """Valkey, Postgres and OpenBao, with the ledger's tables in a database to copy from."""
+    with EmbeddedServers(tmp_path_factory.mktemp("servers"), persistent=False) as running:
+        migrate(running.database_url)
+        yield running
+
+
+@pytest.fixture
+def stack(servers: EmbeddedServers) -> Iterator[Stack]:
+    """A fresh, migrated database and an empty Redis database on the session's servers."""
+    number = next(_names)
+    name = f"test_{number}"
+    with psycopg.connect(servers.database_url, autocommit=True, dbname="postgres") as admin:
+        template = sql.Identifier(servers.database_url.rsplit("/", 1)[1])
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), template))
+    own = {
+        "TICKETFLOW_DATABASE_URL": servers.database_url.rsplit("/", 1)[0] + f"/{name}",
+        "TICKETFLOW_REDIS_URL": servers.redis_url.rsplit("/", 1)[0] + f"/{number % 15 + 1}",
+    }
+    client = connect_redis(own["TICKETFLOW_REDIS_URL"])
+    client.flushdb()
+    yield Stack({**servers.worker_environment, **own}, {**servers.operator_environment, **own})
+    client.flushdb()
+    client.close()
+    with psycopg.connect(servers.database_url, autocommit=True, dbname="postgres") as admin:
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of whoever runs the tests has a part in them."""
+    for name in list(os.environ):
+        if name.startswith(PREFIX):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)

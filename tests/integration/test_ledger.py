@@ -1,0 +1,248 @@
+"""The ledger on a real Postgres: jobs are claimed once, settled once, counted right, and outlive their workers."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+import pytest
+
+from config.database import Database
+from config.errors import InvalidInputError, ServiceUnavailableError, UnknownNameError
+from jobs.ids import new_id
+from jobs.kind import NewJob
+from jobs.ledger import Ledger, Target
+from jobs.migrate import applied_revision, migrate, newest_revision
+from jobs.work import CallEnd, CallStart, Claim, Origin, Release, Settlement, WorkLedger
+from tests.conftest import Stack
+
+TARGET = Target("complete", "groq", "some-model")
+ORIGIN = Origin("groq", 7, 3, "some-model")
+
+
+@pytest.fixture
+def database(stack: Stack) -> Iterator[Database]:
+    database = Database(stack.settings.database_url, "test", size=10)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def ledger(database: Database) -> Ledger:
+    return Ledger(database)
+
+
+@pytest.fixture
+def work(database: Database) -> WorkLedger:
+    work = WorkLedger(database, "worker-1")
+    work.renew_lease(30)
+    return work
+
+
+def inputs(count: int) -> Iterator[NewJob]:
+    return (NewJob(f'{{"prompt": "p{n}"}}', f"c{n}") for n in range(count))
+
+
+def batch_of(ledger: Ledger, count: int) -> tuple[str, list[UUID]]:
+    batch_id = ledger.accept_batch(TARGET, inputs(count))
+    return str(batch_id), [job_id for job_id, _ in ledger.take_unsent(batch_id, count)]
+
+
+def succeeded(claim: Claim) -> Settlement:
+    return Settlement(claim.job_id, claim.fence, "succeeded", 1, '{"text": "x"}', None, None, 10, 5, ORIGIN)
+
+
+def test_a_job_from_acceptance_to_result(ledger: Ledger, work: WorkLedger) -> None:
+    job_id = ledger.accept(TARGET, NewJob('{"prompt": "a\\u0000b"}', "mine"))
+    assert ledger.job(str(job_id)).state == "queued"
+    (claim,) = work.claim([job_id])
+    assert (claim.input, claim.fence, claim.model) == ('{"prompt": "a\\u0000b"}', 1, "some-model")
+    assert work.begin_calls([CallStart(job_id, claim.fence, 1, ORIGIN)]) == [True]
+    assert ledger.calls(str(job_id))[0].outcome is None
+    assert work.record([CallEnd(job_id, 1, "succeeded", 200, 10, 5), succeeded(claim)]) == [True, True]
+    job = ledger.job(str(job_id))
+    assert (job.state, job.result, job.custom_id) == ("succeeded", {"text": "x"}, "mine")
+    assert (job.provider_generation, job.key_version, job.attempts) == (7, 3, 1)
+    assert (job.usage.input_tokens, job.usage.output_tokens) == (10, 5)
+    assert job.duration_ms is not None
+    assert [(c.outcome, c.status) for c in ledger.calls(str(job_id))] == [("succeeded", 200)]
+
+
+def test_a_job_is_claimed_once_whoever_asks(ledger: Ledger, database: Database) -> None:
+    _, ids = batch_of(ledger, 400)
+    start = threading.Barrier(8)
+
+    def claim(number: int) -> list[Claim]:
+        start.wait(10)
+        return WorkLedger(database, f"w{number}").claim(ids)
+
+    with ThreadPoolExecutor(8) as threads:
+        claims = [c for claimed in threads.map(claim, range(8)) for c in claimed]
+    assert sorted(c.job_id for c in claims) == sorted(ids)
+
+
+def test_only_the_newest_claim_settles_and_only_once(ledger: Ledger, work: WorkLedger) -> None:
+    job_id = ledger.accept(TARGET, NewJob("{}"))
+    (old,) = work.claim([job_id])
+    assert work.record([Release(job_id, old.fence, 1)]) == [True]
+    (new,) = work.claim([job_id])
+    assert new.fence == old.fence + 1
+    assert new.attempts == 1
+    assert work.begin_calls([CallStart(job_id, old.fence, 2, ORIGIN)]) == [False], "no intent, so no paid call"
+    assert work.record([Settlement(job_id, old.fence, "failed", 1)]) == [False]
+    assert work.record([Release(job_id, old.fence, 1)]) == [False]
+    assert work.record([succeeded(new)]) == [True]
+    assert work.record([Settlement(job_id, new.fence, "failed", 9)]) == [False]
+    assert ledger.job(str(job_id)).state == "succeeded"
+
+
+def test_counters_of_a_batch_follow_every_move(ledger: Ledger, work: WorkLedger) -> None:
+    batch_id, ids = batch_of(ledger, 10)
+    claims = work.claim(ids)
+    batch = ledger.batch(batch_id)
+    assert (batch.state, batch.total, batch.queued, batch.running) == ("running", 10, 0, 10)
+    failed = [Settlement(c.job_id, c.fence, "failed", 1, error_type="E", error_message="m") for c in claims[:2]]
+    work.record([*failed, *map(succeeded, claims[2:9]), Release(claims[9].job_id, claims[9].fence, 1)])
+    batch = ledger.batch(batch_id)
+    assert (batch.queued, batch.running, batch.succeeded, batch.failed) == (1, 0, 7, 2)
+    assert (batch.input_tokens, batch.output_tokens) == (70, 35)
+    assert not batch.done
+    work.record([succeeded(*work.claim([claims[9].job_id]))])
+    batch = ledger.batch(batch_id)
+    assert batch.done
+    assert batch.state == "failed", "a batch with failed jobs says so"
+    assert [job.custom_id for job in ledger.jobs_of_batch(batch_id)] == [f"c{n}" for n in range(10)]
+    assert [job.error.type for job in ledger.jobs_of_batch(batch_id) if job.error] == ["E", "E"]
+
+
+def test_many_settle_the_same_batches_at_once(ledger: Ledger, database: Database) -> None:
+    """Groups that touch the same two batches in different orders: no deadlock, no count lost."""
+    batches = [batch_of(ledger, 200) for _ in range(2)]
+    ids = [job_id for pair in zip(batches[0][1], batches[1][1], strict=True) for job_id in pair]
+
+    def run(part: int) -> None:
+        work = WorkLedger(database, f"w{part}")
+        mine = ids[part::8] if part % 2 else ids[part::8][::-1]
+        for start in range(0, len(mine), 10):
+            work.record([succeeded(claim) for claim in work.claim(mine[start : start + 10])])
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(run, range(8)))
+    for batch_id, _ in batches:
+        batch = ledger.batch(batch_id)
+        assert (batch.state, batch.succeeded, batch.running) == ("succeeded", 200, 0)
+
+
+def test_a_batch_is_accepted_whole_or_not_at_all(ledger: Ledger, database: Database) -> None:
+    def broken() -> Iterator[NewJob]:
+        yield from inputs(500)
+        raise InvalidInputError(((501, "bad"),))
+
+    with pytest.raises(InvalidInputError):
+        ledger.accept_batch(TARGET, broken())
+    assert database.query("SELECT (SELECT count(*) FROM jobs) + (SELECT count(*) FROM batches) AS n") == [{"n": 0}]
+
+
+def test_an_empty_batch_is_done(ledger: Ledger) -> None:
+    assert ledger.batch(str(ledger.accept_batch(TARGET, []))).done
+
+
+def test_hints_are_taken_once_and_in_order(ledger: Ledger) -> None:
+    batch_id = ledger.accept_batch(TARGET, inputs(30))
+    first, second = ledger.take_unsent(batch_id, 20), ledger.take_unsent(batch_id, 20)
+    assert (len(first), len(second), ledger.take_unsent(batch_id, 20)) == (20, 10, [])
+    order = [UUID(job.job_id) for job in ledger.jobs_of_batch(str(batch_id))]
+    assert [job_id for job_id, _ in first + second] == order
+
+
+def test_jobs_of_a_dead_worker_go_back_and_their_calls_are_counted_as_lost(
+    ledger: Ledger, work: WorkLedger, database: Database
+) -> None:
+    batch_id, ids = batch_of(ledger, 3)
+    claims = work.claim(ids)
+    work.begin_calls([CallStart(claims[0].job_id, 1, 1, ORIGIN)])
+    other = WorkLedger(database, "worker-2")
+    assert other.mend_lost(3) == (0, 0), "its lease stands"
+    work.renew_lease(-1)
+    assert other.mend_lost(3) == (3, 0)
+    assert ledger.batch(batch_id).queued == 3
+    assert ledger.calls(str(claims[0].job_id))[0].outcome == "lost"
+    assert ledger.job(str(claims[0].job_id)).attempts == 1
+    assert work.record([succeeded(claims[0])]) == [False], "the dead one may come back, and settles nothing"
+    assert work.begin_calls([CallStart(claims[1].job_id, 1, 1, ORIGIN)]) == [False]
+
+
+def test_a_job_that_kills_its_workers_is_failed_with_its_reason(ledger: Ledger, database: Database) -> None:
+    batch_id, ids = batch_of(ledger, 1)
+    sweeper = WorkLedger(database, "sweeper")
+    for life in range(3):
+        victim = WorkLedger(database, f"victim-{life}")
+        assert victim.claim(ids)  # and dies: it never had a lease
+        assert sweeper.mend_lost(3) == ((1, 0) if life < 2 else (0, 1))
+    (job,) = ledger.jobs_of_batch(batch_id)
+    assert job.state == "failed"
+    assert job.error is not None
+    assert job.error.type == "WorkerLostError"
+    assert "3 times" in job.error.message
+    assert ledger.batch(batch_id).done
+
+
+def test_a_wait_is_kept_and_overdue_hints_come_again(ledger: Ledger, work: WorkLedger) -> None:
+    _, ids = batch_of(ledger, 5)
+    claims = work.claim(ids[:2])
+    work.record([Release(claims[0].job_id, claims[0].fence, 1, 60.0), Release(claims[1].job_id, claims[1].fence, 1)])
+    assert work.claim([claims[0].job_id]) == [], "not before its time"
+    hints = work.take_overdue(-1.0, ["bulk"], 100, 3)
+    assert [len(hint.job_ids) for hint in hints] == [3, 1]
+    assert {job_id for hint in hints for job_id in hint.job_ids} == {*ids} - {claims[0].job_id}
+    assert work.take_overdue(5.0, ["bulk"], 100, 3) == [], "just sent"
+    assert work.take_overdue(-1.0, ["interactive"], 100, 3) == []
+
+
+def test_a_batch_that_nobody_feeds_is_found(ledger: Ledger, work: WorkLedger) -> None:
+    batch_id = ledger.accept_batch(TARGET, inputs(5))
+    assert work.starved_batches() == [batch_id]
+    taken = [job_id for job_id, _ in ledger.take_unsent(batch_id, 2)]
+    assert work.starved_batches() == [], "hints are out"
+    claims = work.claim(taken)
+    assert work.starved_batches() == [], "jobs run"
+    work.record(list(map(succeeded, claims)))
+    assert work.starved_batches() == [batch_id]
+
+
+def test_what_does_not_exist(ledger: Ledger) -> None:
+    for name in (str(new_id()), "no-id", ""):
+        with pytest.raises(UnknownNameError):
+            ledger.job(name)
+        with pytest.raises(UnknownNameError):
+            ledger.batch(name)
+
+
+def test_a_database_without_tables_says_what_to_do(servers: object, stack: Stack) -> None:
+    empty = Database(stack.settings.database_url.rsplit("/", 1)[0] + "/postgres", "test")
+    with pytest.raises(ServiceUnavailableError, match="ticketflow db migrate"):
+        Ledger(empty).job(str(new_id()))
+    assert applied_revision(empty) is None
+    empty.close()
+
+
+def test_migrations_may_run_twice_and_at_once(stack: Stack, database: Database) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        revisions = set(threads.map(lambda _: migrate(stack.settings.database_url), range(4)))
+    assert revisions == {newest_revision()} == {applied_revision(database)}
+
+
+def test_postgres_away_is_said_with_its_address_and_no_password() -> None:
+    away = Database("postgresql://me:s3cret@127.0.0.1:1/db", "test")
+    with pytest.raises(ServiceUnavailableError, match=r"Postgres at 127.0.0.1:1/db .*refused") as caught:
+        away.query("SELECT 1")
+    assert "s3cret" not in str(caught.value)
+    away.close()
+
+
+def test_cut_connections_are_replaced(database: Database) -> None:
+    (me,) = database.query("SELECT pg_backend_pid() AS pid")
+    other = Database(database._url, "killer")
+    other.query("SELECT pg_terminate_backend(%(pid)s)", {"pid": me["pid"]})
+    other.close()
+    assert database.query("SELECT 1 AS one") == [{"one": 1}]

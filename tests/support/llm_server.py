@@ -1,0 +1,68 @@
+"""A provider that answers over real HTTP: llmock in a thread, scripted by whoever holds it."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from llmock.scenarios import behavior_from_dict
+from llmock.testing import LLMockServer
+from llmock.verdict import judge
+
+WAIT_S = 2.0
+
+
+class LLMServer:
+    """OpenAI, Groq and Gemini on a free port of this machine.
+
+    ``with LLMServer() as server``; other processes reach it too. A scenario is a list of llmock's behaviours as JSON,
+    say ``{"type": "fail", "status": 429, "retry_after": 2, "times": 3}`` or ``{"type": "reply", "text": "hello"}``;
+    ``"times": None`` makes one permanent. What nothing is scripted for gets an answer that fits its schema.
+    """
+
+    def __init__(self) -> None:
+        self._server = LLMockServer()
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.stop()
+
+    @property
+    def url(self) -> str:
+        """Root of the server."""
+        return self._server.url
+
+    @property
+    def openai_url(self) -> str:
+        """Base URL for an ``openai-compatible`` provider."""
+        return f"{self.url}/v1"
+
+    @property
+    def groq_url(self) -> str:
+        """Base URL for a ``groq`` provider."""
+        return f"{self.url}/groq"
+
+    @property
+    def gemini_url(self) -> str:
+        """Base URL for a ``gemini`` provider."""
+        return f"{self.url}/gemini"
+
+    def scenario(self, behaviors: Sequence[dict[str, Any]]) -> None:
+        """Queues what the next requests meet."""
+        self._server.state.scenarios.add(*(behavior_from_dict(item) for item in behaviors))
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Every request since the last reset, in order of arrival: path, body, status, fault, times."""
+        return [record.to_dict() for record in self._server.state.journal.records(wait=WAIT_S)]
+
+    def verdict(self) -> dict[str, Any]:
+        """llmock's judgement of the client: ignored Retry-After, retry storms and the like."""
+        return judge(self._server.state.journal.records(wait=WAIT_S)).to_dict()
+
+    def reset(self) -> None:
+        """Forgets requests and what is queued."""
+        self._server.state.reset()

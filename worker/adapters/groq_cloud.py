@@ -1,0 +1,65 @@
+"""Groq, over its official SDK."""
+
+import aiohttp
+import groq
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from config.errors import ProviderConnectionError, ProviderReplyError, ProviderTimeoutError
+from config.providers import Provider
+from config.settings import Settings
+from jobs.chat import ChatReply, ChatRequest
+from worker.adapters.base import NO_KEY, Adapter
+from worker.adapters.faults import RULES, HttpFault
+from worker.adapters.openai_wire import chat_body, chat_reply, error_fault
+from worker.adapters.tls import UNUSED_TLS
+from worker.session import CONNECT_TIMEOUT_S
+
+_API = "/openai/v1"
+
+
+class GroqAdapter(Adapter):
+    """Calls ``POST {base_url}/openai/v1/chat/completions``; a base URL that ends in ``/openai/v1`` means the same."""
+
+    rules = (
+        *RULES,
+        (groq.APITimeoutError, ProviderTimeoutError, "did not answer in time"),
+        (groq.APIConnectionError, ProviderConnectionError, "could not be reached"),
+        (groq.GroqError, ProviderReplyError, "sent an answer that its SDK does not understand"),
+    )
+
+    def __init__(self, provider: Provider, key: str | None, session: aiohttp.ClientSession, settings: Settings) -> None:
+        super().__init__(provider, key, session, settings)
+        timeout_s = provider.timeout_s
+        http_client = httpx.AsyncClient(
+            transport=AiohttpTransport(client=session, verify=UNUSED_TLS),
+            event_hooks={"request": [self._sign]},
+            trust_env=False,
+            follow_redirects=False,
+        )
+        self._client = groq.AsyncGroq(
+            api_key=self._key,
+            base_url=provider.base_url.rstrip("/").removesuffix(_API),
+            max_retries=0,
+            timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s)),
+            http_client=http_client,
+        )
+
+    async def _sign(self, request: httpx.Request) -> None:
+        """Has the last word on who we are: GROQ_CUSTOM_HEADERS would add a second key, spelled in lower case."""
+        del request.headers["Authorization"]
+        if self._key != NO_KEY:
+            request.headers["Authorization"] = f"Bearer {self._key}"
+
+    async def _complete(self, model: str, request: ChatRequest) -> ChatReply:
+        response = await self._client.post(
+            f"{_API}/chat/completions",
+            body=chat_body(model, request, "max_completion_tokens"),
+            cast_to=httpx.Response,
+        )
+        return chat_reply(self.provider.id, model, response.content)
+
+    def _fault_of(self, error: BaseException) -> HttpFault | None:
+        if not isinstance(error, groq.APIStatusError):
+            return None
+        return error_fault(error.status_code, error.response.headers, error.body)

@@ -1,0 +1,70 @@
+"""OpenAI and every endpoint that speaks its chat completions, over the official SDK."""
+
+from urllib.parse import urlsplit
+
+import aiohttp
+import httpx2
+import openai
+from httpx_aiohttp.httpx2 import AiohttpTransport
+
+from config.errors import ProviderConnectionError, ProviderReplyError, ProviderTimeoutError
+from config.providers import Provider
+from config.settings import Settings
+from jobs.chat import ChatReply, ChatRequest
+from worker.adapters.base import NO_KEY, Adapter
+from worker.adapters.faults import RULES, HttpFault
+from worker.adapters.openai_wire import chat_body, chat_reply, error_fault
+from worker.adapters.tls import UNUSED_TLS
+from worker.session import CONNECT_TIMEOUT_S
+
+# OpenAI's reasoning models refuse ``max_tokens``, and its other models take both; most servers that are compatible
+# know ``max_tokens`` alone. Endpoints tell nothing of the kind about themselves, so this is a fact about hosts.
+_NEWER_TOKENS_FIELD = frozenset({"api.openai.com"})
+
+
+class OpenAICompatibleAdapter(Adapter):
+    """Calls ``POST {base_url}/chat/completions``.
+
+    The SDK's low-level ``post`` builds, signs, sends and refuses by status as its resources do, for less CPU (measured:
+    0.6 ms a call instead of 1.1); the answer is read by a model of five fields instead of the SDK's hundred.
+    """
+
+    rules = (
+        *RULES,
+        (openai.APITimeoutError, ProviderTimeoutError, "did not answer in time"),
+        (openai.APIConnectionError, ProviderConnectionError, "could not be reached"),
+        (openai.OpenAIError, ProviderReplyError, "sent an answer that its SDK does not understand"),
+    )
+
+    def __init__(self, provider: Provider, key: str | None, session: aiohttp.ClientSession, settings: Settings) -> None:
+        super().__init__(provider, key, session, settings)
+        host = urlsplit(provider.base_url).hostname
+        self._tokens_field = "max_completion_tokens" if host in _NEWER_TOKENS_FIELD else "max_tokens"
+        timeout_s = provider.timeout_s
+        self._client = openai.AsyncOpenAI(
+            api_key=self._key,
+            base_url=provider.base_url,
+            max_retries=0,
+            timeout=httpx2.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s)),
+            http_client=httpx2.AsyncClient(
+                transport=AiohttpTransport(client=session, verify=UNUSED_TLS), trust_env=False, follow_redirects=False
+            ),
+        )
+        # Per request, since headers given to the client lose to OPENAI_CUSTOM_HEADERS where the spelling differs.
+        sign = openai.omit if self._key == NO_KEY else f"Bearer {self._key}"
+        unsent = dict.fromkeys(("OpenAI-Organization", "OpenAI-Project"), openai.omit)
+        self._headers = {"Authorization": sign, **unsent}
+
+    async def _complete(self, model: str, request: ChatRequest) -> ChatReply:
+        response = await self._client.post(
+            "/chat/completions",
+            body=chat_body(model, request, self._tokens_field),
+            options={"headers": self._headers},
+            cast_to=httpx2.Response,
+        )
+        return chat_reply(self.provider.id, model, response.content)
+
+    def _fault_of(self, error: BaseException) -> HttpFault | None:
+        if not isinstance(error, openai.APIStatusError):
+            return None
+        return error_fault(error.status_code, error.response.headers, error.body)
