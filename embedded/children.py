@@ -3,11 +3,14 @@
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
 from embedded.process import ChildProcess, Command, StartFailedError
+
+CLOSE_S = 1.0
 
 
 class ChildProcesses:
@@ -32,9 +35,13 @@ class ChildProcesses:
             self._closed = True
 
     def close(self) -> None:
-        """Ends all that still run, at once; for an orderly end signal them before."""
+        """Ends all that still run, within a second; for an orderly end signal them before."""
         self.refuse()
         for child in self._children:
+            child.terminate_group()
+        deadline = time.monotonic() + CLOSE_S
+        for child in self._children:
+            child.wait(deadline)
             child.kill()
 
     def _spawn(self, command: Command) -> ChildProcess:

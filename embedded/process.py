@@ -84,7 +84,9 @@ class ChildProcess:
     def status(self) -> int | None:
         """The exit status, negative for a signal; None while it runs."""
         if self._popen.returncode is None and _has_ended(self.pid):
-            self._signal_group()  # before the first process is reaped: until then its number is nobody else's
+            self._signal_group(
+                signal.SIGKILL
+            )  # before the first process is reaped: until then its number is nobody else's
         return self._popen.poll()
 
     def signal(self, number: signal.Signals) -> None:
@@ -98,10 +100,15 @@ class ChildProcess:
             time.sleep(POLL_S)
         return status
 
+    def terminate_group(self) -> None:
+        """Asks all of the group to end, so that they can remove what would outlive them, like shared memory."""
+        if self.status() is None:
+            self._signal_group(signal.SIGTERM)
+
     def kill(self) -> None:
         """Ends the whole group at once."""
         if self.status() is None:
-            self._signal_group()
+            self._signal_group(signal.SIGKILL)
             self._popen.send_signal(signal.SIGKILL)  # it may have left the group that it was given
             self.wait(time.monotonic() + KILL_WAIT_S)
 
@@ -117,9 +124,9 @@ class ChildProcess:
         end = "".join(f"\n  {line}" for line in lines)
         return StartFailedError(name, str(self.log), f"{reason}; log: {self.log}{end}")
 
-    def _signal_group(self) -> None:
+    def _signal_group(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # gone, or (macOS) only a zombie is left in it
-            os.killpg(self.pid, signal.SIGKILL)
+            os.killpg(self.pid, number)
 
 
 def _has_ended(pid: int) -> bool:

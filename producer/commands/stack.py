@@ -2,15 +2,22 @@
 
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from producer.commands.output import AsJson, emit, note
+
+if TYPE_CHECKING:
+    from embedded.stack import Stack
+
+FRESH_S = 2.5
+"""A worker process shows itself every second; what a former one left on the board is older."""
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def register(root: typer.Typer) -> None:
@@ -24,61 +31,65 @@ def up(
     as_json: AsJson = False,
 ) -> None:
     """Run Redis, Postgres, Vault, workers and Flower here, kept under .ticketflow/, until Ctrl-C."""
-    from config.settings import STACK_ENV, address_of
+    from config.settings import STACK_ENV, Settings
     from embedded.stack import Stack
 
     stop = threading.Event()
-    stack = Stack(STACK_ENV.parent, True, workers, _flower_port(), note)
-    with _stopped_by_signals(stop):
-        try:
-            stack.start(_migrate, lambda: _living(stack))
-            urls = {
-                "redis": address_of(stack.servers.redis_url),
-                "postgres": address_of(stack.servers.database_url),
-                "vault": stack.servers.vault_url,
-                "flower": f"http://127.0.0.1:{stack.flower_port}" if stack.flower_port else None,
-                "settings": str(stack.env_file),
-            }
+    stack = Stack(STACK_ENV.parent, True, workers, Settings.model_fields["flower_port"].default, note)
+    try:
+        with _signals(_interrupt):
+            stack.start(migrate_ledger, lambda: living_workers(stack))
+        with _signals(lambda *_: stop.set()):
+            urls = _urls(stack)
             emit(as_json, {"ready": True, **urls}, lambda: _print_ready(urls))
             stack.run_forever(stop)
-        finally:
+    finally:
+        with _signals(signal.SIG_IGN):  # stopping is bounded in time, and leaves something behind if it is broken off
             note("stopping …")
             stack.stop()
 
 
 def demo(as_json: AsJson = False) -> None:
     """Show the main job: 200 sample tickets through the whole system on this machine, then stop it all."""
-    from producer.demo import run_demo
+    from producer.commands.demo import run_demo
 
-    with _stopped_by_signals(threading.Event()):
-        outcome = run_demo(None if as_json else print)
-    if as_json:
-        emit(True, outcome.document, lambda: None)
+    with _signals(_interrupt):
+        outcome = run_demo(show=not as_json)
+    emit(as_json, outcome.document, lambda: None)
     if not outcome.succeeded:
         raise typer.Exit(1)
 
 
-def _flower_port() -> int:
-    from config.settings import Settings
-
-    return int(Settings.model_fields["flower_port"].default)
-
-
-def _migrate(environment: Mapping[str, str]) -> None:
+def migrate_ledger(environment: Mapping[str, str]) -> None:
+    """What a stack does before its first worker starts."""
     from jobs.migrate import migrate
 
     migrate(environment["TICKETFLOW_DATABASE_URL"])
 
 
-def _living(stack: Any) -> int:
+def living_workers(stack: "Stack") -> int:
+    """How many worker processes of a stack have shown themselves."""
     from config.presence import PresenceBoard
     from config.redis_link import connect_redis
 
     client = connect_redis(stack.servers.redis_url)
     try:
-        return len(PresenceBoard(client, stack.servers.redis_url).living())
+        living = PresenceBoard(client, stack.servers.redis_url).living()
+        return sum(presence.last_seen_s < FRESH_S for presence in living)
     finally:
         client.close()
+
+
+def _urls(stack: "Stack") -> dict[str, str | None]:
+    from config.settings import address_of
+
+    return {
+        "redis": address_of(stack.servers.redis_url),
+        "postgres": address_of(stack.servers.database_url),
+        "vault": stack.servers.vault_url,
+        "flower": f"http://127.0.0.1:{stack.flower_port}" if stack.flower_port else None,
+        "settings": str(stack.env_file),
+    }
 
 
 def _print_ready(urls: Mapping[str, str | None]) -> None:
@@ -88,20 +99,19 @@ def _print_ready(urls: Mapping[str, str | None]) -> None:
     print("ready", flush=True)
 
 
+Handler = Callable[[int, FrameType | None], object] | signal.Handlers
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """SIGTERM and SIGHUP end the command as Ctrl-C does: in order, with nothing left running."""
+    raise KeyboardInterrupt
+
+
 @contextmanager
-def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block as Ctrl-C does: in order, with nothing left running."""
-
-    def end(number: int, _: FrameType | None) -> None:
-        stop.set()
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+def _signals(handler: Handler) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in _SIGNALS}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-__all__ = ["Path"]
+        for number, former in before.items():
+            signal.signal(number, former)

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import hvac
@@ -207,7 +208,7 @@ def test_a_port_that_is_taken_meanwhile_is_given_up(
             assert len(looks) == 2
             assert taken not in server.ports
         finally:
-            server.ask_to_stop()
+            server.wait_stopped(time.monotonic() + 10)
             children.close()
 
 
