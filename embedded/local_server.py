@@ -79,7 +79,7 @@ class LocalServer(ABC):
         """Begins an orderly stop, or where nothing is kept a quick one."""
         if self.process and self.process is not self._asked:  # a second signal would make some of them leave at once
             self._asked = self.process
-            self.process.signal(self.stop_signal if self.persistent else self.quick_stop_signal)
+            self.process.send(self.stop_signal if self.persistent else self.quick_stop_signal)
 
     def wait_stopped(self, deadline: float) -> None:
         """Waits for the end until ``deadline`` (monotonic seconds), then kills."""

@@ -89,7 +89,7 @@ class ChildProcess:
             )  # before the first process is reaped: until then its number is nobody else's
         return self._popen.poll()
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Sends a signal to the first process, if it still runs."""
         if self.status() is None:
             self._popen.send_signal(number)
@@ -124,7 +124,7 @@ class ChildProcess:
         end = "".join(f"\n  {line}" for line in lines)
         return StartFailedError(name, str(self.log), f"{reason}; log: {self.log}{end}")
 
-    def _signal_group(self, number: signal.Signals) -> None:
+    def _signal_group(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # gone, or (macOS) only a zombie is left in it
             os.killpg(self.pid, number)
 

@@ -173,7 +173,7 @@ class Stack:
         names = {program.name for program, _ in self._programs}
         running = [(name, process) for name, process in self._supervisor.processes if name in names]
         for _, process in running:
-            process.signal(signal.SIGTERM)
+            process.send(signal.SIGTERM)
         deadline = time.monotonic() + grace_s
         for name, process in running:
             if process.wait(deadline) is None:

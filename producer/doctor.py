@@ -41,8 +41,10 @@ def examine() -> list[Finding]:
 def _services(producer: Producer, settings: Settings) -> Iterator[Finding]:
     keys = open_keys(settings)
     yield _check("redis", lambda: _redis(producer, settings))
-    yield _check("postgres", lambda: _postgres(producer))
-    yield _check("migrations", lambda: _migrations(producer))
+    postgres = _check("postgres", lambda: _postgres(producer))
+    yield postgres
+    if postgres.ok:
+        yield _check("migrations", lambda: _migrations(producer))
     yield _check("vault", lambda: keys.check())
     yield _check("worker", lambda: _worker(producer, settings))
 

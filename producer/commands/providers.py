@@ -1,5 +1,6 @@
 """``ticketflow providers``: what jobs may name, and the keys that workers use."""
 
+import getpass
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -128,11 +129,17 @@ def _read_key(provider_id: str) -> str:
     from config.errors import UsageError
 
     if sys.stdin.isatty():
-        return str(typer.prompt(f"Key of {provider_id}", hide_input=True, err=True)).strip()
+        return _checked(getpass.getpass(f"Key of {provider_id}: "))
     try:
-        key = sys.stdin.read(65536).strip()
+        return _checked(sys.stdin.read(65536))
     except UnicodeDecodeError:
         raise UsageError("the key is not text") from None
+
+
+def _checked(given: str) -> str:
+    from config.errors import UsageError
+
+    key = given.strip()
     if any(character.isspace() or not character.isprintable() or not character.isascii() for character in key):
         raise UsageError("the key holds spaces, line breaks or other characters that no key has")
     return key
