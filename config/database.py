@@ -24,8 +24,8 @@ class Database:
     """A small pool of Postgres connections; made closed, opened by its first use, safe to use from any thread.
 
     A connection is checked before it is lent, so a restart of Postgres costs a reconnection and no error. When
-    Postgres stays away a call fails after four seconds with ServiceUnavailableError; whether to wait and come again is
-    for the caller to say.
+    Postgres stays away a call fails within four seconds with ServiceUnavailableError; whether to wait and come again
+    is for the caller to say.
 
     Args:
         url: ``postgresql://`` URL.
@@ -69,7 +69,7 @@ class Database:
             ServiceUnavailableError: Postgres is away, refuses, or has no tables of ours.
         """
         with self._translated():
-            self._pool.open()
+            self._open()
             with self._pool.connection() as connection:
                 yield connection
 
@@ -83,6 +83,12 @@ class Database:
         """Closes all connections; harmless when repeated."""
         self._pool.close(timeout=2)
 
+    def _open(self) -> None:
+        """With no connection at hand, tries one of its own first: that fails at once and says why, the pool waits."""
+        self._pool.open()
+        if not self._pool.get_stats().get("pool_size"):
+            psycopg.connect(self._url, connect_timeout=CONNECT_TIMEOUT_S).close()
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
@@ -92,20 +98,12 @@ class Database:
         except PoolClosed:
             raise UsageError("this producer or worker is closed") from None
         except PoolTimeout:
-            raise self._away(self._why_not()) from None
+            raise self._away("no connection was free in time") from None
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise self._away(_reason(error)) from None
 
     def _away(self, reason: str) -> ServiceUnavailableError:
         return ServiceUnavailableError("Postgres", self.address, reason)
-
-    def _why_not(self) -> str:
-        """The pool only says that it waited; one direct attempt says why."""
-        try:
-            psycopg.connect(self._url, connect_timeout=1).close()
-        except psycopg.Error as error:
-            return _reason(error)
-        return "all connections are in use"
 
 
 def _reason(error: psycopg.Error) -> str:

@@ -8,6 +8,7 @@ TicketflowError
 │   ├── InvalidProviderError      a provider definition that cannot be accepted
 │   └── ConflictError             it exists already, or is in a state that does not allow it
 ├── ServiceUnavailableError       Redis, Postgres or Vault cannot be reached or refuses   (exit status 3)
+│   └── StartFailedError          a server or program of ours did not start, or ended while it did
 ├── OutputError                   a results file could not be written                   (exit status 1)
 ├── JobFailedError                the job that was waited for ended without a result      (exit status 1)
 ├── WaitTimeoutError              the job or batch that was waited for is not done yet    (exit status 1)
@@ -108,6 +109,13 @@ class ServiceUnavailableError(TicketflowError):
 
     def __str__(self) -> str:
         return f"{self.service} at {self.address} cannot be used" + (f": {self.reason}" if self.reason else "")
+
+
+class StartFailedError(ServiceUnavailableError):
+    """A server or program did not start; ``address`` is its log file, ``reason`` says why and quotes that log's end."""
+
+    def __str__(self) -> str:
+        return f"{self.service} did not start: {self.reason}"
 
 
 class OutputError(TicketflowError):

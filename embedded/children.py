@@ -8,7 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
-from embedded.process import ChildProcess, Command, StartFailedError
+from config.errors import StartFailedError
+from embedded.process import ChildProcess, Command
 
 CLOSE_S = 1.0
 

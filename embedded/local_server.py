@@ -13,9 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
-from config.errors import UsageError
+from config.errors import StartFailedError, UsageError
 from embedded.children import ChildProcesses
-from embedded.process import POLL_S, ChildProcess, Command, StartFailedError
+from embedded.process import POLL_S, ChildProcess, Command
 
 HOST = "127.0.0.1"
 START_S = 30.0

@@ -12,20 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from config.errors import ServiceUnavailableError
+from config.errors import StartFailedError
 
 POLL_S = 0.01
 KILL_WAIT_S = 5.0
 LOG_KEPT_BYTES = 10 * 1024 * 1024
 LOG_TAIL_LINES = 12
 _LAUNCHER = Path(__file__).with_name("launcher.py")
-
-
-class StartFailedError(ServiceUnavailableError):
-    """A server or program did not start; ``address`` is its log file, ``reason`` says why and quotes that log's end."""
-
-    def __str__(self) -> str:
-        return f"{self.service} did not start: {self.reason}"
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+from config.errors import StartFailedError
 from config.settings import STACK_ENV
 from embedded.children import ChildProcesses
 from embedded.local_server import HOST, free_ports
-from embedded.process import ChildProcess, Command, StartFailedError
+from embedded.process import ChildProcess, Command
 from embedded.programs import ROOT, Program, celery_programs
 from embedded.servers import EmbeddedServers
 from embedded.stack_files import FolderLock, write_stack_env

@@ -17,7 +17,7 @@ from hvac import exceptions as hx
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from config.errors import ConflictError, KeyMissingError, UsageError
+from config.errors import ConflictError, KeyMissingError, StartFailedError, UsageError
 from config.settings import PREFIX, Settings
 from config.vault import VaultKeys
 from embedded import local_server
@@ -25,7 +25,7 @@ from embedded.children import ChildProcesses
 from embedded.local_server import LocalServer
 from embedded.openbao_server import OpenBaoServer
 from embedded.postgres_server import PostgresServer
-from embedded.process import Command, Identity, StartFailedError
+from embedded.process import Command, Identity
 from embedded.servers import EmbeddedServers
 from embedded.unprivileged import ordinary_identity
 from embedded.valkey_server import ValkeyServer

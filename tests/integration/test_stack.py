@@ -14,10 +14,9 @@ import psycopg
 import pytest
 import redis
 
-from config.errors import ConflictError, KeyMissingError
+from config.errors import ConflictError, KeyMissingError, StartFailedError
 from config.settings import PREFIX, Settings
 from config.vault import VaultKeys
-from embedded.process import StartFailedError
 from embedded.programs import Program
 from embedded.servers import EmbeddedServers
 from embedded.stack import Stack

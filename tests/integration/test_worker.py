@@ -213,7 +213,9 @@ def test_sigterm_ends_a_worker_within_its_grace_and_loses_nothing(
         assert batch.wait(40).succeeded == 20
 
 
-def test_an_emptied_broker_and_messages_of_others(stack: Stack, producer: Producer, llm: LLMServer, tmp_path: Path) -> None:
+def test_an_emptied_broker_and_foreign_messages(
+    stack: Stack, producer: Producer, llm: LLMServer, tmp_path: Path
+) -> None:
     provider_id = add_provider(producer, llm)
     environment = {**stack.worker_environment, "TICKETFLOW_SWEEP_INTERVAL_S": "0.3"}
     batch = producer.submit_batch("complete", prompts(30), provider=provider_id)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from config.errors import UsageError
+from config.errors import StartFailedError, UsageError
 from embedded import process as process_module
 from embedded.children import ChildProcesses
 from embedded.local_server import free_ports, program_of, write_private
-from embedded.process import ChildProcess, Command, StartFailedError
+from embedded.process import ChildProcess, Command
 from embedded.unprivileged import ordinary_identity
 from tests.support.processes import is_running, needs_proc
 from tests.support.waiting import wait_for
