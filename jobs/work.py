@@ -4,7 +4,7 @@ Every method is one statement or one transaction, takes groups, and may raise Se
 decides whether to wait. None of them can settle a job whose fence has moved on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -150,16 +150,29 @@ class WorkLedger:
         """Says that this process stops and holds nothing any more."""
         self._database.query(statement("end_lease"), {"worker_id": self.worker_id})
 
-    def mend_lost(self, max_losses: int) -> tuple[int, int]:
-        """Takes back the jobs of dead workers: put back, or failed after ``max_losses`` deaths.
+    def in_hand(self) -> dict[UUID, int]:
+        """The jobs that the ledger thinks this process has, with their fences."""
+        rows = self._database.query(statement("jobs_in_hand"), {"worker_id": self.worker_id})
+        return {row["id"]: row["fence"] for row in rows}
+
+    def mend_lost(self, max_losses: int, orphans: Mapping[UUID, int] | None = None) -> tuple[int, int]:
+        """Takes back jobs that nobody has in hand: put back, or failed after ``max_losses`` deaths of their workers.
+
+        Those are the jobs of worker processes whose lease ran out.
+
+        Args:
+            max_losses: deaths after which a job is not given to another worker.
+            orphans: jobs with their fences that the ledger gave to this process and this process does not have.
 
         Returns:
             how many were put back, how many failed.
         """
+        given = {"orphan_ids": list(orphans or {}), "orphan_fences": list((orphans or {}).values())}
         with self._database.transaction() as connection:
             if not _sweeps(connection):
                 return 0, 0
-            rows = connection.execute(statement("lost_jobs").encode(), {"limit": SWEEP_LIMIT}).fetchall()
+            parameters = {"limit": SWEEP_LIMIT, "worker_id": self.worker_id, **given}
+            rows = connection.execute(statement("lost_jobs").encode(), parameters).fetchall()
             again = [Release(r["id"], r["fence"], r["attempts"]) for r in rows if r["losses"] < max_losses]
             ended = [_lost(row) for row in rows if row["losses"] >= max_losses]
             release(connection, again)

@@ -77,7 +77,7 @@ class Runtime:
         chores: list[tuple[str, float, Callable[[], None]]] = [
             ("presence", BEAT_S, self._announce),
             ("lease", self.settings.lease_s / 3, lambda: self._work.renew_lease(self.settings.lease_s)),
-            ("sweeper", self.settings.sweep_interval_s, self._sweeper.sweep),
+            ("sweeper", self.settings.sweep_interval_s, lambda: self._sweeper.sweep(dict(self._slices.in_hand))),
         ]
         self._chores = [self._submit(self._repeat(name, pause_s, do)) for name, pause_s, do in chores]
 
@@ -182,7 +182,7 @@ class Runtime:
                 self._queues,
                 self.registry.generation,
                 self._clients.live,
-                self._slices.in_flight,
+                len(self._slices.in_hand),
             )
         )
 

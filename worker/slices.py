@@ -35,18 +35,23 @@ class SliceRunner:
 
     def __init__(self, books: LedgerBooks, runner: JobRunner, dispatcher: Dispatcher, settings: Settings) -> None:
         self._books, self._runner, self._dispatcher, self._settings = books, runner, dispatcher, settings
-        self.in_flight = 0
+        self.in_hand: dict[UUID, int] = {}
+        """The jobs that this process has, with their fences."""
 
     async def run(self, job_ids: Sequence[UUID]) -> None:
         """Runs one message's jobs to their end or back into the queue."""
         claims = await self._claimed(job_ids)
         deadline = time.monotonic() + self._settings.slice_budget_s
-        self.in_flight += len(claims)
-        try:
-            ends = await asyncio.gather(*(self._runner.run(claim, deadline) for claim in claims))
-        finally:
-            self.in_flight -= len(claims)
+        ends = await asyncio.gather(*(self._run_one(claim, deadline) for claim in claims))
         await self._send_next(list(zip(claims, ends, strict=True)))
+
+    async def _run_one(self, claim: Claim, deadline: float) -> Settlement | Release | None:
+        self.in_hand[claim.job_id] = claim.fence
+        try:
+            return await self._runner.run(claim, deadline)
+        finally:
+            if self.in_hand.get(claim.job_id) == claim.fence:
+                del self.in_hand[claim.job_id]
 
     async def _claimed(self, job_ids: Sequence[UUID]) -> list[Claim]:
         """The claim is not cut off half-way: what Postgres gives us while the worker stops is given back."""

@@ -1,6 +1,8 @@
 """Mends what crashes leave behind: jobs of dead workers, hints that the broker lost, batches that nobody feeds."""
 
 import logging
+from collections.abc import Mapping
+from uuid import UUID
 
 import redis
 
@@ -31,16 +33,20 @@ class Sweeper:
 
     def __init__(self, ledger: WorkLedger, dispatcher: Dispatcher, client: redis.Redis, settings: Settings) -> None:
         self._ledger, self._dispatcher, self._client, self._settings = ledger, dispatcher, client, settings
+        self._missing: dict[UUID, int] = {}
 
-    def sweep(self) -> None:
+    def sweep(self, in_hand: Mapping[UUID, int]) -> None:
         """One round.
+
+        Args:
+            in_hand: the jobs that this process has, with their fences.
 
         Raises:
             ServiceUnavailableError: Postgres or Redis is away; the next round does what this one could not.
         """
-        back, failed = self._ledger.mend_lost(self._settings.max_losses)
+        back, failed = self._ledger.mend_lost(self._settings.max_losses, self._orphans(in_hand))
         if back or failed:
-            log.warning("jobs of dead workers: %d put back, %d failed", back, failed)
+            log.warning("jobs that no worker had in hand: %d put back, %d failed", back, failed)
         empty = [name for name in QUEUES if self._length(name) == 0]
         hints = self._ledger.take_overdue(OVERDUE_S, empty, RESEND_LIMIT, self._settings.slice_jobs)
         self._dispatcher.send_all(hints)
@@ -48,6 +54,17 @@ class Sweeper:
             log.warning("sent again: %d jobs in %d messages", sum(len(hint.job_ids) for hint in hints), len(hints))
         for batch_id in self._ledger.starved_batches():
             self._dispatcher.start_batch(batch_id)
+
+    def _orphans(self, in_hand: Mapping[UUID, int]) -> dict[UUID, int]:
+        """Jobs that the ledger gave to this process and that it does not have, in this round and the one before.
+
+        The answer to a claim was lost on its way, or Postgres lost a settlement in a failover. One round alone may see
+        a claim that is just coming in, or a settlement that is just going out.
+        """
+        missing = {job_id: fence for job_id, fence in self._ledger.in_hand().items() if in_hand.get(job_id) != fence}
+        orphans = {job_id: fence for job_id, fence in missing.items() if self._missing.get(job_id) == fence}
+        self._missing = missing
+        return orphans
 
     def _length(self, queue: str) -> int:
         with redis_errors(self._settings.redis_url):

@@ -1,4 +1,5 @@
--- The intent, before each paid call; a job whose claim was lost gets no row, and so no call.
+-- The intent, before each paid call; a job whose claim was lost gets no row, and so no call. If the answer to this
+-- statement was lost on its way it is sent again: an intent that is still open is ours, as the fence proves.
 WITH wanted AS (
     SELECT * FROM unnest(
         %(job_ids)s::uuid[], %(fences)s::bigint[], %(attempts)s::int[], %(provider_ids)s::text[],
@@ -8,5 +9,5 @@ WITH wanted AS (
 INSERT INTO calls (job_id, attempt, provider_id, provider_generation, key_version, model, worker_id)
 SELECT w.job_id, w.attempt, w.provider_id, w.provider_generation, w.key_version, w.model, %(worker_id)s
 FROM wanted w JOIN jobs j ON j.id = w.job_id AND j.fence = w.fence AND j.state = 'running'
-ON CONFLICT DO NOTHING
+ON CONFLICT (job_id, attempt) DO UPDATE SET started_at = now() WHERE calls.finished_at IS NULL
 RETURNING job_id, attempt

@@ -246,3 +246,24 @@ def test_cut_connections_are_replaced(database: Database) -> None:
     other.query("SELECT pg_terminate_backend(%(pid)s)", {"pid": me["pid"]})
     other.close()
     assert database.query("SELECT 1 AS one") == [{"one": 1}]
+
+
+def test_an_intent_whose_answer_was_lost_may_be_sent_again(ledger: Ledger, work: WorkLedger) -> None:
+    job_id = ledger.accept(TARGET, NewJob("{}"))
+    (claim,) = work.claim([job_id])
+    start = CallStart(job_id, claim.fence, 1, ORIGIN)
+    assert work.begin_calls([start]) == work.begin_calls([start]) == [True]
+    work.record([CallEnd(job_id, 1, "succeeded", 200)])
+    assert work.begin_calls([start]) == [False], "a call that has ended is not made again"
+
+
+def test_a_claim_whose_answer_was_lost_comes_back(ledger: Ledger, work: WorkLedger) -> None:
+    _, ids = batch_of(ledger, 3)
+    claims = work.claim(ids)
+    work.begin_calls([CallStart(claims[0].job_id, 1, 1, ORIGIN)])
+    assert work.in_hand() == {claim.job_id: claim.fence for claim in claims}
+    assert work.mend_lost(1, {claims[0].job_id: 1, claims[1].job_id: 99}) == (1, 0), "by the fence; no death, no loss"
+    assert ledger.calls(str(claims[0].job_id))[0].outcome == "lost"
+    assert set(work.in_hand()) == {claims[1].job_id, claims[2].job_id}
+    (again,) = work.claim([claims[0].job_id])
+    assert again.attempts == 1
