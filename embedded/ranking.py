@@ -19,10 +19,11 @@ def pick(found: Sequence[Sentence], subject: frozenset[str], limit: int) -> list
     opening = max((s for s in found if s.passage == found[0].passage), key=lambda s: scores[id(s)], default=None)
     chosen = [opening] if opening else []
     likeness = {id(s): _likeness(s, opening) for s in found if opening}
-    while len(chosen) < min(limit, len(found)):
-        rest = [s for s in found if s not in chosen]
+    said = {s.text for s in chosen}
+    while len(chosen) < limit and (rest := [s for s in found if s.text not in said]):
         best = max(rest, key=lambda s: (1 - _NOVELTY) * scores[id(s)] - _NOVELTY * likeness[id(s)])
         chosen.append(best)
+        said.add(best.text)
         likeness = {id(s): max(likeness[id(s)], _likeness(s, best)) for s in found}
     return sorted(chosen, key=lambda s: (s.passage, s.place))
 

@@ -11,7 +11,7 @@ from config.errors import ServiceUnavailableError
 from config.redis_names import BULK_QUEUE
 from config.settings import Settings, address_of
 from jobs.ledger import Ledger
-from jobs.work import Hint
+from jobs.records import Hint
 
 
 class Dispatcher:

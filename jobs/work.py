@@ -5,101 +5,16 @@ decides whether to wait. None of them can settle a job whose fence has moved on.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from config.database import Connection, Database
 from config.errors import WorkerLostError
 from jobs.ledger import statement
+from jobs.records import CallEnd, CallStart, Claim, Entry, Hint, Origin, Release, Settlement, group_hints
 
 SWEEPER_LOCK = 0x737765657020  # "sweep "
 SWEEP_LIMIT = 2000
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A job in this worker's hands; ``fence`` proves it. The input is JSON text and stays out of ``repr``."""
-
-    job_id: UUID
-    batch_id: UUID | None
-    kind: str
-    provider_id: str
-    model: str | None
-    queue: str
-    input: str = field(repr=False)
-    fence: int
-    attempts: int
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where an answer came from: provider, its generation, key version (None without a key), model."""
-
-    provider_id: str
-    generation: int
-    key_version: int | None
-    model: str
-
-
-@dataclass(frozen=True)
-class CallStart:
-    """The intent to make one call."""
-
-    job_id: UUID
-    fence: int
-    attempt: int
-    origin: Origin
-
-
-@dataclass(frozen=True)
-class CallEnd:
-    """What came of one call: ``succeeded`` or an error's name; the HTTP status where one was seen."""
-
-    job_id: UUID
-    attempt: int
-    outcome: str
-    status: int | None = None
-    input_tokens: int = 0
-    output_tokens: int = 0
-
-
-@dataclass(frozen=True)
-class Settlement:
-    """How a job ended; ``result`` is JSON text, tokens are over all its calls."""
-
-    job_id: UUID
-    fence: int
-    state: str
-    attempts: int
-    result: str | None = field(default=None, repr=False)
-    error_type: str | None = None
-    error_message: str | None = None
-    input_tokens: int = 0
-    output_tokens: int = 0
-    origin: Origin | None = None
-
-
-@dataclass(frozen=True)
-class Release:
-    """A claimed job that goes back to the queue, to be run not before ``wait_s`` seconds from now."""
-
-    job_id: UUID
-    fence: int
-    attempts: int
-    wait_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class Hint:
-    """Jobs of one provider that a message should name."""
-
-    provider_id: str
-    queue: str
-    job_ids: tuple[UUID, ...]
-
-
-Entry = CallEnd | Settlement | Release
 
 
 class WorkLedger:
@@ -188,18 +103,6 @@ class WorkLedger:
     def starved_batches(self) -> list[UUID]:
         """Unfinished batches with work that nobody has sent."""
         return [row["id"] for row in self._database.query(statement("starved_batches"))]
-
-
-def group_hints(rows: Sequence[dict[str, Any]], group: int) -> list[Hint]:
-    """Messages for rows of ``id, provider_id, queue``: one provider and queue each, at most ``group`` jobs."""
-    gathered: dict[tuple[str, str], list[UUID]] = {}
-    for row in rows:
-        gathered.setdefault((row["provider_id"], row["queue"]), []).append(row["id"])
-    return [
-        Hint(provider_id, queue, tuple(ids[start : start + group]))
-        for (provider_id, queue), ids in gathered.items()
-        for start in range(0, len(ids), group)
-    ]
 
 
 def settle(connection: Connection, settlements: Sequence[Settlement]) -> set[UUID]:

@@ -9,7 +9,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from producer.producer import BatchHandle, JobHandle, Producer
+    from producer.handles import BatchHandle, JobHandle
+    from producer.producer import Producer
 
 __all__ = ["BatchHandle", "JobHandle", "Producer"]
 

@@ -1,16 +1,15 @@
 """The producer: other programs' way to enqueue jobs and to wait for what comes of them."""
 
 import logging
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from pydantic import BaseModel
 
 from config.database import Database
-from config.errors import ConflictError, InvalidInputError, JobFailedError, ServiceUnavailableError, WaitTimeoutError
+from config.errors import ConflictError, InvalidInputError, ServiceUnavailableError
 from config.provider_store import ProviderStore
 from config.redis_link import connect_redis, redis_errors
 from config.redis_names import INTERACTIVE_QUEUE
@@ -20,8 +19,8 @@ from config.settings import Settings, load_settings
 from jobs.kind import MAX_NAME, NewJob
 from jobs.kinds import kind_named
 from jobs.ledger import Ledger, Target
-from jobs.views import Batch, Job
-from jobs.work import Hint
+from jobs.records import Hint
+from producer.handles import BatchHandle, JobHandle
 
 if TYPE_CHECKING:
     from jobs.dispatch import Dispatcher
@@ -29,68 +28,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REGISTRY_MAX_AGE_S = 2.0
-FIRST_POLL_S, LONGEST_POLL_S = 0.005, 0.25
-
-
-class JobHandle:
-    """A job that was accepted; it runs whether anybody waits for it or not."""
-
-    def __init__(self, producer: "Producer", job_id: str, kind: str) -> None:
-        self._producer, self.job_id, self._kind = producer, job_id, kind
-
-    def __repr__(self) -> str:
-        return f"JobHandle({self.job_id})"
-
-    def status(self) -> Job:
-        """The job as it is now."""
-        return self._producer.ledger.job(self.job_id)
-
-    def wait(self, timeout_s: float) -> Job:
-        """The job once it has ended.
-
-        Raises:
-            WaitTimeoutError: it has not ended in time; it goes on.
-        """
-        return _poll(self.status, "job", self.job_id, timeout_s)
-
-    def result(self, timeout_s: float = 60.0) -> Any:
-        """The kind's output, such as a ``TicketSummary``.
-
-        Raises:
-            JobFailedError: the job ended without a result, and says why.
-            WaitTimeoutError: it has not ended in time; it goes on.
-        """
-        job = self.wait(timeout_s)
-        if job.state != "succeeded":
-            error = job.error
-            raise JobFailedError(self.job_id, error.type if error else job.state, error.message if error else "")
-        return kind_named(self._kind).output.model_validate(job.result)
-
-
-class BatchHandle:
-    """A batch that was accepted as a whole."""
-
-    def __init__(self, producer: "Producer", batch_id: str) -> None:
-        self._producer, self.batch_id = producer, batch_id
-
-    def __repr__(self) -> str:
-        return f"BatchHandle({self.batch_id})"
-
-    def status(self) -> Batch:
-        """The batch as it is now: one row, whatever its size."""
-        return self._producer.ledger.batch(self.batch_id)
-
-    def wait(self, timeout_s: float) -> Batch:
-        """The batch once every job of it has ended.
-
-        Raises:
-            WaitTimeoutError: it has not ended in time; it goes on.
-        """
-        return _poll(self.status, "batch", self.batch_id, timeout_s)
-
-    def jobs(self) -> Iterator[Job]:
-        """Its jobs with their results, in input order."""
-        return self._producer.ledger.jobs_of_batch(self.batch_id)
 
 
 class Producer:
@@ -164,7 +101,7 @@ class Producer:
         self._broker_is_there()
         job_id = self.ledger.accept(target, job)
         self._send(lambda: self._dispatch().send(Hint(provider, INTERACTIVE_QUEUE, (job_id,))))
-        return JobHandle(self, str(job_id), kind)
+        return JobHandle(self.ledger, str(job_id), kind)
 
     def submit_batch(
         self, kind: str, inputs: Iterable[NewJob], *, provider: str, model: str | None = None
@@ -184,15 +121,15 @@ class Producer:
         self._broker_is_there()
         batch_id: UUID = self.ledger.accept_batch(target, inputs)
         self._send(lambda: self._dispatch().start_batch(batch_id))
-        return BatchHandle(self, str(batch_id))
+        return BatchHandle(self.ledger, str(batch_id))
 
     def job(self, job_id: str) -> JobHandle:
         """A handle on a job that was accepted earlier; raises UnknownNameError if there is none."""
-        return JobHandle(self, job_id, self.ledger.job(job_id).kind)
+        return JobHandle(self.ledger, job_id, self.ledger.job(job_id).kind)
 
     def batch(self, batch_id: str) -> BatchHandle:
         """A handle on a batch that was accepted earlier; raises UnknownNameError if there is none."""
-        return BatchHandle(self, self.ledger.batch(batch_id).batch_id)
+        return BatchHandle(self.ledger, self.ledger.batch(batch_id).batch_id)
 
     def _target(self, kind: str, provider: str, model: str | None) -> Target:
         kind_named(kind)
@@ -223,18 +160,3 @@ class Producer:
             send()
         except ServiceUnavailableError as error:
             log.warning("accepted, but the message was not sent (%s); a worker will send it", error)
-
-
-View = TypeVar("View", Job, Batch)
-
-
-def _poll(status: Callable[[], View], what: str, name: str, timeout_s: float) -> View:
-    """Asks until it is done, at first often and then four times a second."""
-    deadline, pause_s = time.monotonic() + timeout_s, FIRST_POLL_S
-    while not (view := status()).done:
-        left_s = deadline - time.monotonic()
-        if left_s <= 0:
-            raise WaitTimeoutError(what, name, timeout_s)
-        time.sleep(min(pause_s, left_s))
-        pause_s = min(pause_s * 1.5, LONGEST_POLL_S)
-    return view

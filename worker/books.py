@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 from uuid import UUID
 
-from jobs.work import CallStart, Claim, Entry, WorkLedger
+from jobs.records import CallStart, Claim, Entry
+from jobs.work import WorkLedger
 from worker.grouping import Grouped
 
 Result = TypeVar("Result")

@@ -5,8 +5,6 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -25,18 +23,17 @@ from config.errors import (
 from config.keys import KeySource, ProviderKey
 from config.providers import Provider
 from config.registry import Entry, Registry
-from jobs.chat import ChatReply, ChatRequest, Usage
+from jobs.chat import ChatReply, ChatRequest
 from jobs.kind import Kind, describe
 from jobs.kinds import kind_named
-from jobs.work import CallEnd, CallStart, Claim, Origin, Release, Settlement
-from jobs.work import Entry as LedgerEntry
+from jobs.records import CallEnd, CallStart, Claim, Origin, Release, Settlement
 from worker.clients import ClientCache
+from worker.progress import Books, Progress
 from worker.retry import Retry, RetryPolicy, decide
 from worker.structured import parse_output, repair_request
 
 log = logging.getLogger(__name__)
 
-Result = TypeVar("Result")
 SERVICE_WAIT_S = 2.0
 """How long a job waits in the queue when Vault or the registry cannot be asked; that is no failed attempt."""
 
@@ -49,50 +46,6 @@ class _YieldError(Exception):
     """The slice's time is up or the process stops: the job goes back before its next call."""
 
 
-class Books(Protocol):
-    """Where a runner writes: intents before calls, and what came of them; both wait while Postgres is away."""
-
-    async def begin(self, start: CallStart) -> bool:
-        """Records an intent; False if the job is no longer ours."""
-
-    async def record(self, *entries: LedgerEntry) -> bool:
-        """Records entries of one job together; False if the job is no longer ours."""
-
-    async def in_thread(self, function: Callable[[], Result]) -> Result:
-        """Runs a function that blocks."""
-
-
-@dataclass
-class Progress:
-    """What has been done for a job under this claim; ``calls`` goes on from earlier ones."""
-
-    claim: Claim
-    deadline: float
-    calls: int
-    usage: Usage = field(default_factory=Usage)
-    origin: Origin | None = None
-    ended: list[LedgerEntry] = field(default_factory=list)
-
-    def settlement(self, state: str, result: str | None = None, error: CallError | None = None) -> Settlement:
-        """The job's end."""
-        return Settlement(
-            self.claim.job_id,
-            self.claim.fence,
-            state,
-            self.calls,
-            result,
-            error.error_type if error else None,
-            str(error) if error else None,
-            self.usage.input_tokens,
-            self.usage.output_tokens,
-            self.origin,
-        )
-
-    def release(self, wait_s: float = 0.0) -> Release:
-        """Back to the queue."""
-        return Release(self.claim.job_id, self.claim.fence, self.calls, wait_s)
-
-
 class JobRunner:
     """Runs jobs to their end, or puts them back.
 
@@ -101,6 +54,7 @@ class JobRunner:
         keys: gives their keys.
         clients: gives their clients.
         books: where intents and ends are written.
+        load: loads what the client of a provider needs; may take its time.
         policy: how often a call is repeated.
         calls_in_flight: most calls at once in this process.
     """
@@ -111,11 +65,12 @@ class JobRunner:
         keys: KeySource,
         clients: ClientCache,
         books: Books,
+        load: Callable[[Provider], object],
         policy: RetryPolicy,
         calls_in_flight: int,
     ) -> None:
         self._registry, self._keys, self._clients, self._books = registry, keys, clients, books
-        self._policy = policy
+        self._load, self._loaded, self._policy = load, set[str](), policy
         self._slots = asyncio.Semaphore(calls_in_flight)
         self.draining = False
 
@@ -179,6 +134,7 @@ class JobRunner:
         """One attempt, from the provider's id to the kind's output as JSON."""
         claim = progress.claim
         entry = await self._resolve(claim.provider_id)
+        await self._load_once(entry.provider)
         key = await self._key(entry.provider, fresh_key)
         kind, request = _asked(claim)
         reply = await self._call(progress, entry, key, request)
@@ -201,6 +157,11 @@ class JobRunner:
         if not entry.provider.enabled:
             raise ProviderDisabledError(provider_id, f"provider {provider_id} is disabled")
         return entry
+
+    async def _load_once(self, provider: Provider) -> None:
+        if provider.type not in self._loaded:
+            await self._books.in_thread(lambda: self._load(provider))
+            self._loaded.add(provider.type)
 
     async def _key(self, provider: Provider, fresh: bool) -> ProviderKey | None:
         """The provider's key; one on this machine may do without."""

@@ -26,7 +26,7 @@ from config.settings import Settings
 from jobs.dispatch import Dispatcher
 from jobs.ledger import Ledger
 from jobs.work import WorkLedger
-from worker.adapters import make_adapter
+from worker.adapters import adapter_class, make_adapter
 from worker.books import THREADS, LedgerBooks
 from worker.clients import ClientCache
 from worker.job_runner import JobRunner
@@ -124,7 +124,13 @@ class Runtime:
         self._books = LedgerBooks(self._work)
         policy = RetryPolicy(settings.max_attempts)
         self._runner = JobRunner(
-            self.registry, open_keys(settings), self._clients, self._books, policy, settings.calls_in_flight
+            self.registry,
+            open_keys(settings),
+            self._clients,
+            self._books,
+            lambda provider: adapter_class(provider, settings),
+            policy,
+            settings.calls_in_flight,
         )
         self._slices = SliceRunner(self._books, self._runner, self._dispatcher, settings)
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from config.errors import ServiceUnavailableError
 from config.settings import Settings
 from jobs.dispatch import Dispatcher
-from jobs.work import Claim, Hint, Release, Settlement
+from jobs.records import Claim, Hint, Release, Settlement
 from worker.books import LedgerBooks
 from worker.job_runner import JobRunner
 

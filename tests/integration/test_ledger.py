@@ -13,7 +13,8 @@ from jobs.ids import new_id
 from jobs.kind import NewJob
 from jobs.ledger import Ledger, Target
 from jobs.migrate import applied_revision, migrate, newest_revision
-from jobs.work import CallEnd, CallStart, Claim, Origin, Release, Settlement, WorkLedger
+from jobs.records import CallEnd, CallStart, Claim, Origin, Release, Settlement
+from jobs.work import WorkLedger
 from tests.conftest import Stack
 
 TARGET = Target("complete", "groq", "some-model")

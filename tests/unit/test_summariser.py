@@ -149,6 +149,10 @@ def test_short_and_other_texts(text: str, summary: str) -> None:
     assert _summary_of(text).summary == summary
 
 
+def test_nothing_is_said_twice() -> None:
+    assert _summary_of("The pump fails again. " * 50).summary == "The pump fails again."
+
+
 def test_japanese_sentences_are_joined_without_spaces() -> None:
     made = _summary_of("商品が届きません。注文番号は42です。週末に使う予定です。120名が待っています。")
     assert re.fullmatch(r"[^\s]+。[^\s]+。", made.summary)

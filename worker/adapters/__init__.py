@@ -11,7 +11,7 @@ from config.providers import Provider
 from config.settings import Settings
 from worker.adapters.base import Adapter
 
-__all__ = ["ADAPTERS", "Adapter", "make_adapter", "quiet_sdks", "scrub_environment"]
+__all__ = ["ADAPTERS", "Adapter", "adapter_class", "make_adapter", "quiet_sdks", "scrub_environment"]
 
 ADAPTERS: dict[str, str] = {
     "openai-compatible": "worker.adapters.openai_compatible:OpenAICompatibleAdapter",
@@ -27,7 +27,7 @@ _TALKATIVE = ("openai", "groq", "google", "google_genai", "httpx", "httpx2", "ht
 
 
 def make_adapter(provider: Provider, key: str | None, session: aiohttp.ClientSession, settings: Settings) -> Adapter:
-    """The adapter for a provider's type; cheap, since all that is expensive sits in the session.
+    """The adapter for a provider's type; cheap once its SDK is loaded, since all else sits in the session.
 
     Args:
         provider: its definition.
@@ -39,6 +39,15 @@ def make_adapter(provider: Provider, key: str | None, session: aiohttp.ClientSes
         ProviderRejectedError: the SDK that the settings ask for is not installed.
         ProviderAuthError: the key cannot be sent.
     """
+    return adapter_class(provider, settings)(provider, key, session, settings)
+
+
+def adapter_class(provider: Provider, settings: Settings) -> type[Adapter]:
+    """The adapter of a provider's type; its first use imports an SDK, up to half a second that no event loop has.
+
+    Raises:
+        ProviderRejectedError: the SDK that the settings ask for is not installed.
+    """
     path = ADAPTERS.get(f"{provider.type}/{settings.gemini_sdk}") or ADAPTERS[provider.type]
     module, _, name = path.partition(":")
     try:
@@ -48,7 +57,7 @@ def make_adapter(provider: Provider, key: str | None, session: aiohttp.ClientSes
             f"the SDK for {provider.type} providers is not installed: pip install 'ticketflow[{settings.gemini_sdk}]'"
         )
         raise ProviderRejectedError(provider.id, words) from None
-    return adapter(provider, key, session, settings)
+    return adapter
 
 
 def scrub_environment() -> None:

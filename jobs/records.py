@@ -1,0 +1,103 @@
+"""What passes between a worker and the ledger: claims, intents, ends of calls, settlements, releases, hints."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A job in this worker's hands; ``fence`` proves it. The input is JSON text and stays out of ``repr``."""
+
+    job_id: UUID
+    batch_id: UUID | None
+    kind: str
+    provider_id: str
+    model: str | None
+    queue: str
+    input: str = field(repr=False)
+    fence: int
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an answer came from: provider, its generation, key version (None without a key), model."""
+
+    provider_id: str
+    generation: int
+    key_version: int | None
+    model: str
+
+
+@dataclass(frozen=True)
+class CallStart:
+    """The intent to make one call."""
+
+    job_id: UUID
+    fence: int
+    attempt: int
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class CallEnd:
+    """What came of one call: ``succeeded`` or an error's name; the HTTP status where one was seen."""
+
+    job_id: UUID
+    attempt: int
+    outcome: str
+    status: int | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """How a job ended; ``result`` is JSON text, tokens are over all its calls."""
+
+    job_id: UUID
+    fence: int
+    state: str
+    attempts: int
+    result: str | None = field(default=None, repr=False)
+    error_type: str | None = None
+    error_message: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True)
+class Release:
+    """A claimed job that goes back to the queue, to be run not before ``wait_s`` seconds from now."""
+
+    job_id: UUID
+    fence: int
+    attempts: int
+    wait_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Hint:
+    """Jobs of one provider that a message should name."""
+
+    provider_id: str
+    queue: str
+    job_ids: tuple[UUID, ...]
+
+
+Entry = CallEnd | Settlement | Release
+
+
+def group_hints(rows: Sequence[dict[str, Any]], group: int) -> list[Hint]:
+    """Messages for rows of ``id, provider_id, queue``: one provider and queue each, at most ``group`` jobs."""
+    gathered: dict[tuple[str, str], list[UUID]] = {}
+    for row in rows:
+        gathered.setdefault((row["provider_id"], row["queue"]), []).append(row["id"])
+    return [
+        Hint(provider_id, queue, tuple(ids[start : start + group]))
+        for (provider_id, queue), ids in gathered.items()
+        for start in range(0, len(ids), group)
+    ]

@@ -1,0 +1,88 @@
+"""Handles on jobs and batches that were accepted: how they are, and what came of them."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from config.errors import JobFailedError, WaitTimeoutError
+from jobs.kinds import kind_named
+from jobs.ledger import Ledger
+from jobs.views import Batch, Job
+
+FIRST_POLL_S, LONGEST_POLL_S = 0.005, 0.25
+
+
+class JobHandle:
+    """A job that was accepted; it runs whether anybody waits for it or not."""
+
+    def __init__(self, ledger: Ledger, job_id: str, kind: str) -> None:
+        self._ledger, self.job_id, self._kind = ledger, job_id, kind
+
+    def __repr__(self) -> str:
+        return f"JobHandle({self.job_id})"
+
+    def status(self) -> Job:
+        """The job as it is now."""
+        return self._ledger.job(self.job_id)
+
+    def wait(self, timeout_s: float) -> Job:
+        """The job once it has ended.
+
+        Raises:
+            WaitTimeoutError: it has not ended in time; it goes on.
+        """
+        return _poll(self.status, "job", self.job_id, timeout_s)
+
+    def result(self, timeout_s: float = 60.0) -> Any:
+        """The kind's output, such as a ``TicketSummary``.
+
+        Raises:
+            JobFailedError: the job ended without a result, and says why.
+            WaitTimeoutError: it has not ended in time; it goes on.
+        """
+        job = self.wait(timeout_s)
+        if job.state != "succeeded":
+            error = job.error
+            raise JobFailedError(self.job_id, error.type if error else job.state, error.message if error else "")
+        return kind_named(self._kind).output.model_validate(job.result)
+
+
+class BatchHandle:
+    """A batch that was accepted as a whole."""
+
+    def __init__(self, ledger: Ledger, batch_id: str) -> None:
+        self._ledger, self.batch_id = ledger, batch_id
+
+    def __repr__(self) -> str:
+        return f"BatchHandle({self.batch_id})"
+
+    def status(self) -> Batch:
+        """The batch as it is now: one row, whatever its size."""
+        return self._ledger.batch(self.batch_id)
+
+    def wait(self, timeout_s: float) -> Batch:
+        """The batch once every job of it has ended.
+
+        Raises:
+            WaitTimeoutError: it has not ended in time; it goes on.
+        """
+        return _poll(self.status, "batch", self.batch_id, timeout_s)
+
+    def jobs(self) -> Iterator[Job]:
+        """Its jobs with their results, in input order."""
+        return self._ledger.jobs_of_batch(self.batch_id)
+
+
+View = TypeVar("View", Job, Batch)
+
+
+def _poll(status: Callable[[], View], what: str, name: str, timeout_s: float) -> View:
+    """Asks until it is done, at first often and then four times a second."""
+    deadline, pause_s = time.monotonic() + timeout_s, FIRST_POLL_S
+    while not (view := status()).done:
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise WaitTimeoutError(what, name, timeout_s)
+        time.sleep(min(pause_s, left_s))
+        pause_s = min(pause_s * 1.5, LONGEST_POLL_S)
+    return view

@@ -1,0 +1,56 @@
+"""A job under way: what has been done for it under one claim, and where that is written."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from config.errors import CallError
+from jobs.chat import Usage
+from jobs.records import CallStart, Claim, Origin, Release, Settlement
+from jobs.records import Entry as LedgerEntry
+
+Result = TypeVar("Result")
+
+
+class Books(Protocol):
+    """Where a runner writes: intents before calls, and what came of them; both wait while Postgres is away."""
+
+    async def begin(self, start: CallStart) -> bool:
+        """Records an intent; False if the job is no longer ours."""
+
+    async def record(self, *entries: LedgerEntry) -> bool:
+        """Records entries of one job together; False if the job is no longer ours."""
+
+    async def in_thread(self, function: Callable[[], Result]) -> Result:
+        """Runs a function that blocks."""
+
+
+@dataclass
+class Progress:
+    """What has been done for a job under this claim; ``calls`` goes on from earlier ones."""
+
+    claim: Claim
+    deadline: float
+    calls: int
+    usage: Usage = field(default_factory=Usage)
+    origin: Origin | None = None
+    ended: list[LedgerEntry] = field(default_factory=list)
+
+    def settlement(self, state: str, result: str | None = None, error: CallError | None = None) -> Settlement:
+        """The job's end."""
+        return Settlement(
+            self.claim.job_id,
+            self.claim.fence,
+            state,
+            self.calls,
+            result,
+            error.error_type if error else None,
+            str(error) if error else None,
+            self.usage.input_tokens,
+            self.usage.output_tokens,
+            self.origin,
+        )
+
+    def release(self, wait_s: float = 0.0) -> Release:
+        """Back to the queue."""
+        return Release(self.claim.job_id, self.claim.fence, self.calls, wait_s)
