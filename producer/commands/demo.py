@@ -20,7 +20,7 @@ from embedded.local_server import HOST, free_ports
 from embedded.programs import Program, celery_programs, inherited_environment
 from embedded.servers import EmbeddedServers
 from embedded.stack import Stack
-from embedded.tickets import sample_tickets_path
+from embedded.tickets import sample_tickets, sample_tickets_path
 from producer.commands.output import note, table
 from producer.commands.stack import living_workers, migrate_ledger
 
@@ -148,12 +148,14 @@ class _Commands:
 
 
 def _show(jobs: Sequence[dict[str, Any]]) -> None:
-    """Some of the summaries, spread over the file, so that several languages are seen."""
-    step = max(1, len(jobs) // SHOWN)
-    picked = [job for job in jobs[::step] if job["state"] == "succeeded"][:SHOWN]
+    """Some of the summaries: the first of each language, then more from all over the file."""
+    languages = {ticket["id"]: ticket["language"] for ticket in sample_tickets()}
+    done = [job for job in jobs if job["state"] == "succeeded"]
+    first = {languages[job["custom_id"]]: job for job in reversed(done)}
+    picked = [*first.values(), *done[1 :: max(1, len(done) // (SHOWN - len(first)))]][:SHOWN]
     rows = [
         (job["custom_id"], job["result"]["priority"], job["result"]["sentiment"], _line(job["result"]["summary"]))
-        for job in picked
+        for job in sorted(picked, key=jobs.index)
     ]
     print()
     table(("TICKET", "PRIORITY", "SENTIMENT", "SUMMARY"), rows)
