@@ -142,6 +142,7 @@ class _Commands:
             stdout=sys.stderr,
             text=True,
             check=False,
+            start_new_session=True,  # a Ctrl-C is for us: we end the command, wherever in its start it is
         )
         if done.returncode and not (may_fail and done.returncode == 1):
             raise CommandError(f"`ticketflow {arguments[0]} {arguments[1]}` ended with status {done.returncode}")
