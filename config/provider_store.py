@@ -1,6 +1,6 @@
 """The registry's truth in Postgres: overrides of built-ins and custom providers, under one generation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 from config.database import Connection, Database
 from config.egress import EgressPolicy
 from config.errors import ConflictError, InvalidProviderError, ServiceUnavailableError, UnknownNameError
-from config.providers import Provider, builtin_providers
+from config.providers import Provider, builtin_providers, overlaid, parse_provider
 from config.registry import Cache, Snapshot, read_entries
 from config.resources import text_of
 
@@ -46,6 +46,48 @@ class ProviderStore:
             if provider.id in builtin_providers() or self._row(connection, provider.id):
                 raise ConflictError(f"a provider with the id {provider.id} exists already")
             _write(connection, provider.id, provider.model_dump(mode="json", exclude={"id"}), generation)
+        return generation
+
+    def change(self, provider_id: str, fields: Mapping[str, Any]) -> int:
+        """Changes fields of a provider, validated as a whole, and returns the new generation.
+
+        Of a built-in only the fields that were ever changed are stored: the others follow new versions as shipped.
+
+        Args:
+            provider_id: a built-in or custom provider.
+            fields: new values by field of ``Provider``.
+
+        Raises:
+            UnknownNameError: there is none.
+            InvalidProviderError: the whole would not be acceptable.
+        """
+        with self._change() as (connection, generation):
+            row = self._row(connection, provider_id)
+            builtin = builtin_providers().get(provider_id)
+            if row is None and builtin is None:
+                raise UnknownNameError("provider", provider_id, tuple(sorted(_load(connection).entries)))
+            stored = overlaid(row["definition"] if row else {}, fields)
+            shipped = builtin.model_dump(mode="json") if builtin else {"id": provider_id}
+            self._check_url(parse_provider(overlaid(shipped, stored)))
+            _write(connection, provider_id, stored, generation)
+        return generation
+
+    def reset(self, provider_id: str) -> int:
+        """Takes back every change to a built-in and returns the new generation.
+
+        Raises:
+            ConflictError: it is not built in.
+        """
+        if provider_id not in builtin_providers():
+            raise ConflictError(f"{provider_id} is not built in: there is nothing to go back to")
+        with self._change() as (connection, generation):
+            connection.execute(_sql("delete_provider"), {"id": provider_id})
+        return generation
+
+    def remove_all_custom(self) -> int:
+        """Removes every custom provider, damaged ones too, and returns the new generation."""
+        with self._change() as (connection, generation):
+            connection.execute(_sql("delete_custom_providers"), {"builtin": list(builtin_providers())})
         return generation
 
     def remove(self, provider_id: str) -> int:
@@ -107,5 +149,5 @@ def _load(connection: Connection) -> Snapshot:
             damaged[key] = "its definition is not an object"
             continue
         base = builtin_providers()[key].model_dump() if key in builtin_providers() else {"id": key}
-        definitions[key] = {"definition": {**base, **row["definition"]}, "generation": row["generation"]}
+        definitions[key] = {"definition": overlaid(base, row["definition"]), "generation": row["generation"]}
     return read_entries(generation, definitions, damaged)

@@ -3,6 +3,7 @@
 import re
 import tomllib
 import unicodedata
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any, Literal
@@ -80,6 +81,15 @@ def parse_provider(definition: dict[str, Any]) -> Provider:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
         raise InvalidProviderError(f"provider {definition.get('id', '(no id)')!s}: {problems}") from None
+
+
+def overlaid(definition: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A definition with some fields changed; of ``capabilities`` and ``limits`` only the parts that are named."""
+    merged = dict(definition)
+    for field, value in changes.items():
+        before = merged.get(field)
+        merged[field] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
+    return merged
 
 
 @cache

@@ -42,6 +42,10 @@ class _LeaseLostError(Exception):
     """The job is no longer ours: nothing may be called or settled for it."""
 
 
+class _SupersededError(Exception):
+    """The provider was changed while the call was being prepared: it is prepared anew."""
+
+
 class _YieldError(Exception):
     """The slice's time is up or the process stops: the job goes back before its next call."""
 
@@ -104,6 +108,8 @@ class JobRunner:
         while True:
             try:
                 return progress.settlement("succeeded", await self._attempt(progress, fresh_key))
+            except _SupersededError:
+                continue
             except _YieldError:
                 return progress.release()
             except (KeyUnavailableError, ServiceUnavailableError):
@@ -173,6 +179,12 @@ class JobRunner:
                 return None
             raise
 
+    def _is_current(self, entry: Entry) -> bool:
+        """Asked last of all: between this and the request nothing else runs, and a process that says that it holds a
+        newer definition has dropped the older one on this loop before. So no call follows a change that was seen."""
+        held = self._registry.held(entry.provider.id)
+        return held is not None and held.generation == entry.generation
+
     async def _call(self, progress: Progress, entry: Entry, key: ProviderKey | None, request: ChatRequest) -> ChatReply:
         """One paid call: intent first, then the request, then what came of it into the progress."""
         async with self._slots:
@@ -187,6 +199,9 @@ class JobRunner:
             progress.calls = attempt
             end = CallEnd(progress.claim.job_id, attempt, "cancelled")
             try:
+                if not self._is_current(entry):
+                    end = CallEnd(progress.claim.job_id, attempt, "superseded")
+                    raise _SupersededError
                 with self._clients.lease(entry, key) as client:
                     reply = await client.complete(model, request)
             except CallError as error:

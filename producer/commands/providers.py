@@ -9,10 +9,21 @@ import typer
 from producer.commands.output import AsJson, emit, fields, table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from config.provider_store import ProviderStore
     from config.registry import Entry
 
 app = typer.Typer(no_args_is_help=True)
 
+NAME_HELP = "What people read, up to 50 characters."
+URL_HELP = "HTTPS, or HTTP to localhost, such as http://localhost:11434/v1."
+MODEL_HELP = "The model that jobs use unless they name another."
+TIMEOUT_HELP = "Deadline of one call in seconds."
+STRUCTURED = typer.Option("--structured-output/--no-structured-output", help="The endpoint honours JSON schemas.")
+WaitOption = Annotated[
+    float, typer.Option("--wait", metavar="SECONDS", min=0, help="Wait for the workers to follow, at most so long.")
+]
 ProviderArgument = Annotated[str, typer.Argument(metavar="ID", help="The provider's id.")]
 
 
@@ -53,22 +64,20 @@ def show(provider_id: ProviderArgument, as_json: AsJson = False) -> None:
 
 @app.command()
 def add(
-    name: Annotated[str, typer.Option(help="What people read, up to 50 characters.")],
-    base_url: Annotated[str, typer.Option(help="HTTPS, or HTTP to localhost, such as http://localhost:11434/v1.")],
-    model: Annotated[str, typer.Option(help="The model that jobs use unless they name another.")],
+    name: Annotated[str, typer.Option(help=NAME_HELP)],
+    base_url: Annotated[str, typer.Option(help=URL_HELP)],
+    model: Annotated[str, typer.Option(help=MODEL_HELP)],
     provider_id: Annotated[str | None, typer.Option("--id", help="Default: custom-<slug of the name>.")] = None,
     provider_type: Annotated[
         str, typer.Option("--type", help="Wire protocol: openai-compatible, groq or gemini.")
     ] = "openai-compatible",
-    structured_output: Annotated[
-        bool, typer.Option("--structured-output", help="The endpoint honours JSON schemas.")
-    ] = False,
-    timeout_s: Annotated[float, typer.Option(help="Deadline of one call in seconds.")] = 60.0,
+    structured_output: Annotated[bool, STRUCTURED] = False,
+    timeout_s: Annotated[float, typer.Option(help=TIMEOUT_HELP)] = 60.0,
+    wait_s: WaitOption = 5.0,
     as_json: AsJson = False,
 ) -> None:
-    """Add a custom provider; every process knows it within seconds, without a restart."""
+    """Add a custom provider; every process knows it at once, without a restart."""
     from config.providers import custom_id, parse_provider
-    from producer import Producer
 
     provider = parse_provider(
         {
@@ -81,27 +90,89 @@ def add(
             "timeout_s": timeout_s,
         }
     )
-    with Producer.from_env() as producer:
-        generation = producer.providers.add(provider)
-    emit(
-        as_json,
-        {"id": provider.id, "generation": generation},
-        lambda: print(f"added {provider.id} (generation {generation})"),
-    )
+    _change("added", provider.id, lambda store: store.add(provider), wait_s, as_json)
+
+
+@app.command("set")
+def set_fields(
+    provider_id: ProviderArgument,
+    name: Annotated[str | None, typer.Option(help=NAME_HELP)] = None,
+    base_url: Annotated[str | None, typer.Option(help=URL_HELP)] = None,
+    model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
+    structured_output: Annotated[bool | None, STRUCTURED] = None,
+    timeout_s: Annotated[float | None, typer.Option(help=TIMEOUT_HELP)] = None,
+    wait_s: WaitOption = 5.0,
+    as_json: AsJson = False,
+) -> None:
+    """Change fields of a provider, built-in ones too; calls in flight end as they began."""
+    from config.errors import UsageError
+
+    given: dict[str, Any] = {
+        "name": name,
+        "base_url": base_url and base_url.rstrip("/"),
+        "default_model": model,
+        "timeout_s": timeout_s,
+    }
+    fields = {field: value for field, value in given.items() if value is not None}
+    if structured_output is not None:
+        fields["capabilities"] = {"structured_output": structured_output}
+    if not fields:
+        raise UsageError("name what is to change, such as --model")
+    _change("changed", provider_id, lambda store: store.change(provider_id, fields), wait_s, as_json)
 
 
 @app.command()
-def remove(provider_id: ProviderArgument, as_json: AsJson = False) -> None:
-    """Remove a custom provider; jobs that name it fail from then on."""
+def enable(provider_id: ProviderArgument, wait_s: WaitOption = 5.0, as_json: AsJson = False) -> None:
+    """Let jobs name a provider again."""
+    _change("enabled", provider_id, lambda store: store.change(provider_id, {"enabled": True}), wait_s, as_json)
+
+
+@app.command()
+def disable(provider_id: ProviderArgument, wait_s: WaitOption = 5.0, as_json: AsJson = False) -> None:
+    """Refuse new jobs for a provider and fail those that wait for it."""
+    _change("disabled", provider_id, lambda store: store.change(provider_id, {"enabled": False}), wait_s, as_json)
+
+
+@app.command()
+def reset(
+    provider_id: Annotated[str | None, typer.Argument(metavar="ID", help="A built-in provider.")] = None,
+    all_custom: Annotated[bool, typer.Option("--all-custom", help="Remove every custom provider.")] = False,
+    wait_s: WaitOption = 5.0,
+    as_json: AsJson = False,
+) -> None:
+    """Take back every change to a built-in provider, or remove all custom ones."""
+    from config.errors import UsageError
+
+    if provider_id and not all_custom:
+        _change("reset", provider_id, lambda store: store.reset(provider_id), wait_s, as_json)
+    elif all_custom and not provider_id:
+        _change("removed", "all custom providers", lambda store: store.remove_all_custom(), wait_s, as_json)
+    else:
+        raise UsageError("name a built-in provider or --all-custom")
+
+
+@app.command()
+def remove(provider_id: ProviderArgument, wait_s: WaitOption = 5.0, as_json: AsJson = False) -> None:
+    """Remove a custom provider; jobs that wait for it fail, and no call to it is begun after the wait."""
+    _change("removed", provider_id, lambda store: store.remove(provider_id), wait_s, as_json)
+
+
+def _change(
+    done: str, provider_id: str, change: "Callable[[ProviderStore], int]", wait_s: float, as_json: bool
+) -> None:
+    """Makes a change, waits until the workers follow, and says both; status 1 if some are behind."""
+    from config.presence import PresenceBoard
     from producer import Producer
+    from producer.convergence import wait_for_generation
 
     with Producer.from_env() as producer:
-        generation = producer.providers.remove(provider_id)
-    emit(
-        as_json,
-        {"id": provider_id, "generation": generation},
-        lambda: print(f"removed {provider_id} (generation {generation})"),
-    )
+        generation = change(producer.providers)
+        board = PresenceBoard(producer.redis, producer.settings.redis_url)
+        reached = wait_for_generation(board, generation, wait_s)
+    document = {"id": provider_id, "generation": generation, "workers": reached.document}
+    emit(as_json, document, lambda: print(f"{done} {provider_id} (generation {generation})\n{reached}"))
+    if reached.behind and wait_s:
+        raise typer.Exit(1)
 
 
 @app.command("set-key")

@@ -171,3 +171,54 @@ def test_an_operator_may_allow_a_network(stack: Stack) -> None:
     assert settings.egress == EgressPolicy((), frozenset({"models.internal"}))
     with Producer(settings) as producer:
         producer.providers.add(custom(base_url="http://models.internal:8000/v1"))
+
+
+def test_a_change_keeps_what_it_does_not_name(producer: Producer) -> None:
+    producer.providers.add(custom(capabilities={"multimodal": True}, timeout_s=7))
+    generation = producer.providers.change(
+        "custom-1", {"default_model": "n", "capabilities": {"structured_output": True}}
+    )
+    producer.registry.check()
+    entry = producer.registry.resolve("custom-1")
+    assert entry.generation == generation
+    assert (entry.provider.default_model, entry.provider.timeout_s) == ("n", 7)
+    assert (entry.provider.capabilities.structured_output, entry.provider.capabilities.multimodal) == (True, True)
+
+
+def test_a_builtin_is_overridden_field_by_field_and_taken_back(producer: Producer) -> None:
+    producer.providers.change("gemini", {"default_model": "mine", "enabled": False})
+    producer.providers.change("gemini", {"capabilities": {"structured_output": False}})
+    entry = producer.providers.load().entries["gemini"]
+    assert (entry.provider.default_model, entry.provider.enabled) == ("mine", False)
+    assert entry.provider.capabilities.multimodal, "as shipped"
+    with pytest.raises(ConflictError, match="disabled"):
+        producer.enqueue("complete", {"prompt": "x"}, provider="gemini")
+    generation = producer.providers.reset("gemini")
+    entry = producer.providers.load().entries["gemini"]
+    assert (entry.provider.default_model, entry.generation) == ("gemini-2.5-flash", 0)
+    assert producer.registry.check() == generation
+    with pytest.raises(ConflictError, match="not built in"):
+        producer.providers.reset("custom-1")
+
+
+@pytest.mark.parametrize(
+    "fields", [{"base_url": "http://example.com"}, {"name": ""}, {"type": "x"}, {"timeout_s": -1}, {"unknown": 1}]
+)
+def test_a_change_that_would_not_be_acceptable_changes_nothing(producer: Producer, fields: dict[str, object]) -> None:
+    before = producer.providers.load()
+    with pytest.raises(InvalidProviderError):
+        producer.providers.change("groq", fields)
+    with pytest.raises(UnknownNameError):
+        producer.providers.change("grok", {"name": "x"})
+    assert producer.providers.load() == before
+
+
+def test_all_customs_can_be_removed_and_overrides_stay(producer: Producer) -> None:
+    producer.providers.add(custom(1))
+    producer.providers.change("groq", {"default_model": "mine"})
+    producer.database.query("INSERT INTO providers VALUES ('damaged', '[1]', 1)")
+    producer.providers.remove_all_custom()
+    snapshot = producer.providers.load()
+    assert set(snapshot.entries) == {"groq", "gemini", "openai"}
+    assert snapshot.damaged == {}
+    assert snapshot.entries["groq"].provider.default_model == "mine"

@@ -1,0 +1,1 @@
+DELETE FROM providers WHERE NOT id = ANY (%(builtin)s)
