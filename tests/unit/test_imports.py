@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-OURS = ("config", "jobs", "producer", "worker", "embedded", "tests", "bench")
+OURS = ("config", "jobs", "producer", "worker", "embedded", "deploy", "tests", "bench")
 MAY_IMPORT = {
     "config": {"config"},
     "jobs": {"jobs", "config"},
     "producer": {"producer", "jobs", "config"},
     "worker": {"worker", "jobs", "config"},
     "embedded": {"embedded", "config"},
+    "deploy": {"deploy", "embedded", "config"},
 }
 
 
