@@ -37,6 +37,9 @@ class KeySource(Protocol):
             KeyUnavailableError: the source cannot be asked now, and no key is held that may still serve.
         """
 
+    def expire(self, provider_id: str) -> None:
+        """Says that the key was changed: one that is held may serve only while the source cannot be asked."""
+
     def store(self, provider_id: str, key: str) -> int:
         """Stores a key and returns its version.
 
@@ -73,6 +76,9 @@ class EnvironmentKeys:
                 f"TICKETFLOW_VAULT_URL and run `ticketflow providers set-key {provider_id}`",
             )
         return ProviderKey(value, ENVIRONMENT_VERSION)
+
+    def expire(self, provider_id: str) -> None:
+        """Nothing is held here; see ``KeySource.expire``."""
 
     def store(self, provider_id: str, key: str) -> int:  # noqa: ARG002 - the protocol's signature
         """The environment cannot be written; see ``KeySource.store``."""

@@ -105,10 +105,41 @@ class ProviderStore:
             connection.execute(_sql("delete_provider"), {"id": provider_id})
         return generation
 
+    def key_was_set(self, provider_id: str) -> int:
+        """Has every process read a provider's key anew, and returns the new generation.
+
+        Raises:
+            UnknownNameError: there is no such provider.
+        """
+        with self._change() as (connection, generation):
+            if provider_id not in builtin_providers() and not self._row(connection, provider_id):
+                raise UnknownNameError("provider", provider_id, tuple(sorted(_load(connection).entries)))
+            connection.execute(_sql("set_key_generation"), {"id": provider_id, "generation": generation})
+        return generation
+
+    def overtake(self) -> int | None:
+        """Passes a generation in Redis that Postgres never reached, which happens after a restore from a backup.
+
+        Every change is committed before it is published, so Redis, read first, cannot be ahead of Postgres unless
+        Postgres went back in time. Then the copies held elsewhere show what is no more, and would go on to.
+
+        Returns:
+            the new generation, or None if nothing was wrong.
+        """
+        seen = self._cache.generation()
+        rows = self._database.query(text_of("config", "sql/registry_generation.sql"))
+        if not rows or (seen or 0) <= rows[0]["generation"]:
+            return None
+        with self._change() as (_, generation):
+            return generation
+
     @contextmanager
     def _change(self) -> Iterator[tuple[Connection, int]]:
+        seen = 0
+        with suppress(ServiceUnavailableError):
+            seen = self._cache.generation() or 0
         with self._database.transaction() as connection:
-            row = connection.execute(_sql("next_generation")).fetchone()
+            row = connection.execute(_sql("next_generation"), {"seen": seen}).fetchone()
             if row is None:
                 raise InvalidProviderError("the registry has lost its generation: run `ticketflow db migrate`")
             yield connection, int(row["generation"])
@@ -149,5 +180,6 @@ def _load(connection: Connection) -> Snapshot:
             damaged[key] = "its definition is not an object"
             continue
         base = builtin_providers()[key].model_dump() if key in builtin_providers() else {"id": key}
-        definitions[key] = {"definition": overlaid(base, row["definition"]), "generation": row["generation"]}
+        generations = {name: row[name] for name in ("generation", "key_generation")}
+        definitions[key] = {"definition": overlaid(base, row["definition"]), **generations}
     return read_entries(generation, definitions, damaged)

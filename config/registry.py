@@ -21,10 +21,11 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Entry:
-    """One provider and the generation in which its definition last changed (0: as shipped)."""
+    """One provider and the generations in which its definition (0: as shipped) and its key last changed."""
 
     provider: Provider
     generation: int
+    key_generation: int = 0
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,11 @@ class Snapshot:
     def to_json(self) -> str:
         """The form that Redis holds."""
         entries = {
-            key: {"definition": entry.provider.model_dump(mode="json"), "generation": entry.generation}
+            key: {
+                "definition": entry.provider.model_dump(mode="json"),
+                "generation": entry.generation,
+                "key_generation": entry.key_generation,
+            }
             for key, entry in self.entries.items()
         }
         return json.dumps(
@@ -59,11 +64,12 @@ class Snapshot:
 
 
 def read_entries(generation: int, rows: Mapping[str, Any], damaged: dict[str, str]) -> Snapshot:
-    """A snapshot of ``{id: {"definition", "generation"}}``; entries that do not parse go to ``damaged``."""
+    """A snapshot of ``{id: {"definition", "generation", …}}``; entries that do not parse go to ``damaged``."""
     entries: dict[str, Entry] = {}
     for key, row in rows.items():
         try:
-            entries[key] = Entry(parse_provider(row["definition"]), int(row["generation"]))
+            generations = int(row["generation"]), int(row.get("key_generation", 0))
+            entries[key] = Entry(parse_provider(row["definition"]), *generations)
         except (InvalidProviderError, KeyError, TypeError, ValueError) as error:
             damaged[key] = str(error) if isinstance(error, InvalidProviderError) else "the entry cannot be read"
     return Snapshot(generation, entries, damaged)
@@ -161,12 +167,13 @@ class Registry:
         """
         with self._lock:
             found = None if from_truth else self._cached(max(at_least or 0, self.generation))
-            found = found or self._from_truth() or (self._cached(0) if from_truth else None)
+            truth = None if found else self._from_truth()
+            found = found or truth or (self._cached(0) if from_truth else None)
             if found is None:
                 if self._snapshot is None:
                     raise ServiceUnavailableError("Postgres", "registry", "no provider list can be read")
                 self.stale_reads += 1
-            elif found.generation >= self.generation:
+            elif found.generation >= self.generation or found is truth:  # Postgres is right even where it went back
                 self._snapshot = found
                 self._missing.clear()
             assert self._snapshot is not None  # noqa: S101 - one of the branches above has set it

@@ -16,6 +16,7 @@ from config.settings import Settings, address_of
 from config.vault_session import VaultSession, body_of
 
 MISSING_TTL_S = 2.0
+AWAY_PAUSE_S = 2.0
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")  # hvac lets ".." through, and requests normalises it
 _AWAY = (
     hx.VaultDown,
@@ -31,7 +32,7 @@ _AWAY = (
 @dataclass(frozen=True)
 class _Held:
     key: ProviderKey | None  # None: Vault says that there is none
-    read_at: float
+    asked_at: float  # before the question went out, so that a write that came later is never hidden by the answer
 
 
 class VaultKeys:
@@ -39,23 +40,30 @@ class VaultKeys:
 
     Kept: one key per provider id. Lifetime: ``key_ttl_s``, then it is read again; while Vault is away a key that is
     held serves on for ``key_stale_s``. Eviction: a key that Vault says is gone is dropped at once; that there is none
-    is kept for two seconds, so that a provider without a key does not ask Vault for each of its jobs.
+    is kept for two seconds, so that a provider without a key does not ask Vault for each of its jobs. Vault that did
+    not answer is left alone for two seconds, so that one that hangs holds up one job at a time and not all in turn.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings, self._clock = settings, clock
         self._session = VaultSession(settings, clock)
         self._held: dict[str, _Held] = {}
+        self._expired_at: dict[str, float] = {}
+        self._away_until = float("-inf")
+        self._reading = False
         self.stale_reads = 0
 
     def held(self, provider_id: str) -> ProviderKey | None:
         """The key if it is held and young enough; see ``KeySource.held``."""
         held = self._held.get(provider_id)
-        if held is None or self._age_s(held) >= (self._settings.key_ttl_s if held.key else MISSING_TTL_S):
+        if held is None:
             return None
-        if held.key is None:
-            raise KeyMissingError.for_provider(provider_id)
-        return held.key
+        if self._is_young(provider_id, held):
+            if held.key is None:
+                raise KeyMissingError.for_provider(provider_id)
+            return held.key
+        # One asks, the others need not wait for it: Vault may take seconds to answer, or not to.
+        return self._stale(held) if self._reading or self._is_away else None
 
     def get(self, provider_id: str, *, fresh: bool = False) -> ProviderKey:
         """The key of a provider; see ``KeySource.get``."""
@@ -63,22 +71,27 @@ class VaultKeys:
         with self._session.lock:
             held = self._held.get(provider_id)
             # Whoever waited for the lock while somebody else read the key afresh has what it came for.
-            if not fresh or (held and held.read_at > asked_at):
+            if not fresh or (held and held.asked_at > asked_at):
                 key = self.held(provider_id)
                 if key:
                     return key
+            asked_at = self._clock()
             try:
-                key = self._read(provider_id)
+                key = self._read_unless_away(provider_id)
             except KeyUnavailableError:
-                if held and held.key and self._age_s(held) < self._settings.key_stale_s:
-                    self.stale_reads += 1
-                    return held.key
+                stale = self._stale(held) if held else None
+                if stale and not fresh:  # after a 401 an old key is of no use: then the job waits for Vault
+                    return stale
                 raise
             except KeyMissingError:
-                self._held[provider_id] = _Held(None, self._clock())
+                self._held[provider_id] = _Held(None, asked_at)
                 raise
-            self._held[provider_id] = _Held(key, self._clock())
+            self._held[provider_id] = _Held(key, asked_at)
             return key
+
+    def expire(self, provider_id: str) -> None:
+        """Reads the key anew when it is next asked for; see ``KeySource.expire``."""
+        self._expired_at[provider_id] = self._clock()
 
     def store(self, provider_id: str, key: str) -> int:
         """Writes a new version of a provider's key; see ``KeySource.store``."""
@@ -103,6 +116,20 @@ class VaultKeys:
             except hx.Forbidden:
                 raise self._away("the token is not accepted") from None
         return self._address
+
+    def _read_unless_away(self, provider_id: str) -> ProviderKey:
+        if self._is_away:
+            raise KeyUnavailableError(
+                provider_id, f"Vault at {self._address} cannot be asked: it was away a moment ago"
+            )
+        self._reading = True
+        try:
+            return self._read(provider_id)
+        except KeyUnavailableError:
+            self._away_until = self._clock() + AWAY_PAUSE_S
+            raise
+        finally:
+            self._reading = False
 
     def _read(self, provider_id: str) -> ProviderKey:
         for may_log_in in (self._session.can_log_in, False):
@@ -134,8 +161,23 @@ class VaultKeys:
             raise KeyMissingError(provider_id, "this provider id cannot name a key")
         return f"{self._settings.vault_prefix}/{provider_id}"
 
+    def _stale(self, held: _Held) -> ProviderKey | None:
+        """A key that is no longer young, while nothing better can be had."""
+        if held.key is None or self._age_s(held) >= self._settings.key_stale_s:
+            return None
+        self.stale_reads += 1
+        return held.key
+
+    @property
+    def _is_away(self) -> bool:
+        return self._clock() < self._away_until
+
+    def _is_young(self, provider_id: str, held: _Held) -> bool:
+        ttl_s = self._settings.key_ttl_s if held.key else MISSING_TTL_S
+        return self._age_s(held) < ttl_s and held.asked_at > self._expired_at.get(provider_id, float("-inf"))
+
     def _age_s(self, held: _Held) -> float:
-        return self._clock() - held.read_at
+        return self._clock() - held.asked_at
 
     @property
     def _address(self) -> str:

@@ -25,6 +25,7 @@ class LedgerBooks:
     def __init__(self, ledger: WorkLedger) -> None:
         self._ledger = ledger
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ledger")
+        self._asking = ThreadPoolExecutor(THREADS, thread_name_prefix="asking")
         self._begin = Grouped[CallStart, bool](ledger.begin_calls, self._threads)
         self._record = Grouped[Sequence[Entry], bool](self._record_jobs, self._threads)
         self._claim = Grouped[Sequence[UUID], list[Claim]](self._claim_slices, self._threads, largest=16)
@@ -42,12 +43,13 @@ class LedgerBooks:
         return await self._claim(job_ids)
 
     async def in_thread(self, function: Callable[[], Result]) -> Result:
-        """Runs a function that blocks in one of the ledger's threads."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+        """Runs a function that blocks; a Vault that hangs must not hold up settlements, so these threads are others."""
+        return await asyncio.get_running_loop().run_in_executor(self._asking, function)
 
     def close(self) -> None:
         """Ends the threads, after what they are doing."""
         self._threads.shutdown(wait=True)
+        self._asking.shutdown(wait=True)
 
     def _record_jobs(self, groups: Sequence[Sequence[Entry]]) -> list[bool]:
         kept = iter(self._ledger.record([entry for group in groups for entry in group]))

@@ -39,6 +39,7 @@ from worker.sweeper import Sweeper
 log = logging.getLogger(__name__)
 
 BEAT_S = 1.0
+REGISTRY_LOOK_S = 5.0
 
 
 class Runtime:
@@ -58,7 +59,10 @@ class Runtime:
         self._database = Database(settings.database_url, "ticketflow-worker", THREADS + 2)
         self._redis = connect_redis(settings.redis_url)
         cache = RedisCache(self._redis, settings.redis_url)
-        self.registry = Registry(ProviderStore(self._database, cache, settings.egress), cache)
+        self._store = ProviderStore(self._database, cache, settings.egress)
+        self.registry = Registry(self._store, cache)
+        self._keys = open_keys(settings)
+        self._key_generations: dict[str, int] = {}
         self._work = WorkLedger(self._database, self.worker_id)
         self._dispatcher = Dispatcher(app, Ledger(self._database), settings)
         self._board = PresenceBoard(self._redis, settings.redis_url)
@@ -78,6 +82,7 @@ class Runtime:
             ("presence", BEAT_S, self._announce),
             ("lease", self.settings.lease_s / 3, lambda: self._work.renew_lease(self.settings.lease_s)),
             ("sweeper", self.settings.sweep_interval_s, lambda: self._sweeper.sweep(dict(self._slices.in_hand))),
+            ("registry", REGISTRY_LOOK_S, self._overtake),
         ]
         self._chores = [self._submit(self._repeat(name, pause_s, do)) for name, pause_s, do in chores]
 
@@ -125,7 +130,7 @@ class Runtime:
         policy = RetryPolicy(settings.max_attempts)
         self._runner = JobRunner(
             self.registry,
-            open_keys(settings),
+            self._keys,
             self._clients,
             self._books,
             lambda provider: adapter_class(provider, settings),
@@ -170,6 +175,10 @@ class Runtime:
     def _registry_changed(self) -> None:
         """In the watch's thread: drop what is outdated first, then say which generation is held."""
         entries = dict(self.registry.snapshot.entries)
+        for provider_id, entry in entries.items():
+            if self._key_generations.get(provider_id, 0) != entry.key_generation:
+                self._keys.expire(provider_id)
+        self._key_generations = {provider_id: entry.key_generation for provider_id, entry in entries.items()}
         self._submit(self._invalidate(entries)).result(timeout=5)
         try:
             self._announce()
@@ -178,6 +187,11 @@ class Runtime:
 
     async def _invalidate(self, entries: dict[str, Any]) -> None:
         self._clients.invalidate(entries)
+
+    def _overtake(self) -> None:
+        generation = self._store.overtake()
+        if generation:
+            log.warning("Postgres is behind Redis, as after a restore: the registry goes on at %d", generation)
 
     def _announce(self) -> None:
         self._board.announce(

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from config.provider_store import ProviderStore
     from config.registry import Entry
+    from producer.convergence import Convergence
+    from producer.producer import Producer
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -161,24 +163,32 @@ def _change(
     done: str, provider_id: str, change: "Callable[[ProviderStore], int]", wait_s: float, as_json: bool
 ) -> None:
     """Makes a change, waits until the workers follow, and says both; status 1 if some are behind."""
-    from config.presence import PresenceBoard
     from producer import Producer
-    from producer.convergence import wait_for_generation
 
     with Producer.from_env() as producer:
         generation = change(producer.providers)
-        board = PresenceBoard(producer.redis, producer.settings.redis_url)
-        reached = wait_for_generation(board, generation, wait_s)
+        reached = _followed(producer, generation, wait_s)
     document = {"id": provider_id, "generation": generation, "workers": reached.document}
     emit(as_json, document, lambda: print(f"{done} {provider_id} (generation {generation})\n{reached}"))
+    _fail_if_behind(reached, wait_s)
+
+
+def _followed(producer: "Producer", generation: int, wait_s: float) -> "Convergence":
+    from config.presence import PresenceBoard
+    from producer.convergence import wait_for_generation
+
+    return wait_for_generation(PresenceBoard(producer.redis, producer.settings.redis_url), generation, wait_s)
+
+
+def _fail_if_behind(reached: "Convergence", wait_s: float) -> None:
     if reached.behind and wait_s:
         raise typer.Exit(1)
 
 
 @app.command("set-key")
-def set_key(provider_id: ProviderArgument, as_json: AsJson = False) -> None:
-    """Store a provider's key in Vault, read from standard input or a hidden prompt."""
-    from config.errors import UsageError
+def set_key(provider_id: ProviderArgument, wait_s: WaitOption = 5.0, as_json: AsJson = False) -> None:
+    """Store a provider's key in Vault, read from standard input or a hidden prompt; workers use it at once."""
+    from config.errors import ServiceUnavailableError, UsageError
     from config.keys import open_keys
     from producer import Producer
 
@@ -188,11 +198,16 @@ def set_key(provider_id: ProviderArgument, as_json: AsJson = False) -> None:
         if not key:
             raise UsageError("the key is empty")
         version = open_keys(producer.settings).store(provider_id, key)
-    emit(
-        as_json,
-        {"id": provider_id, "key_version": version},
-        lambda: print(f"stored the key of {provider_id} (version {version})"),
-    )
+        try:
+            generation = producer.providers.key_was_set(provider_id)
+        except ServiceUnavailableError as error:
+            raise ServiceUnavailableError(
+                error.service, error.address, f"{error.reason}; the key is stored, and workers read it within a minute"
+            ) from None
+        reached = _followed(producer, generation, wait_s)
+    document = {"id": provider_id, "key_version": version, "generation": generation, "workers": reached.document}
+    emit(as_json, document, lambda: print(f"stored the key of {provider_id} (version {version})\n{reached}"))
+    _fail_if_behind(reached, wait_s)
 
 
 def _read_key(provider_id: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from config.keys import open_keys
 from config.presence import PresenceBoard
 from config.providers import parse_provider
 from config.redis_link import connect_redis
@@ -80,3 +81,30 @@ def test_no_call_goes_to_the_old_address_once_the_wait_is_over(
         assert {job.wait(20).provider_generation for job in later} == {generation}
         assert old.requests() == []
         assert len(new.requests()) >= 20
+
+
+def test_a_rotated_key_is_in_use_as_soon_as_the_wait_is_over(stack: Stack, producer: Producer, tmp_path: Path) -> None:
+    """No provider refuses the old key here: that the new one is used comes from the change alone."""
+    operator = open_keys(stack.settings)
+    with LLMServer() as llm, WorkerProcess(stack.worker_environment, tmp_path / "worker.log"):
+        producer.providers.add(
+            parse_provider(
+                {
+                    "id": "custom-rotated",
+                    "base_url": llm.openai_url,
+                    "default_model": "gpt-4o",
+                    "name": "R",
+                    "type": "openai-compatible",
+                }
+            )
+        )
+        jobs = []
+        first = operator.store("custom-rotated", "sk-0")
+        assert reached(producer, producer.providers.key_was_set("custom-rotated")).behind == ()
+        for number in range(1, 6):
+            jobs += [producer.enqueue("complete", {"prompt": f"{n}"}, provider="custom-rotated") for n in range(20)]
+            assert operator.store("custom-rotated", f"sk-{number}") == first + number
+            assert reached(producer, producer.providers.key_was_set("custom-rotated")).behind == ()
+            job = producer.enqueue("complete", {"prompt": "x"}, provider="custom-rotated").wait(20)
+            assert (job.state, job.key_version) == ("succeeded", first + number)
+        assert [job.wait(20).state for job in jobs] == ["succeeded"] * 100

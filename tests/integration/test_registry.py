@@ -222,3 +222,44 @@ def test_all_customs_can_be_removed_and_overrides_stay(producer: Producer) -> No
     assert set(snapshot.entries) == {"groq", "gemini", "openai"}
     assert snapshot.damaged == {}
     assert snapshot.entries["groq"].provider.default_model == "mine"
+
+
+def test_setting_a_key_is_a_change_that_leaves_the_definition_alone(producer: Producer) -> None:
+    producer.providers.add(custom())
+    before = producer.providers.load()
+    for provider_id in ("groq", "custom-1"):
+        generation = producer.providers.key_was_set(provider_id)
+        producer.registry.check()
+        entry = producer.registry.resolve(provider_id)
+        assert (entry.key_generation, entry.generation) == (generation, before.entries[provider_id].generation)
+        assert entry.provider == before.entries[provider_id].provider
+    with pytest.raises(UnknownNameError):
+        producer.providers.key_was_set("custom-2")
+    producer.providers.change("groq", {"default_model": "m"})
+    assert producer.providers.load().entries["groq"].key_generation > 0, "a change of the definition keeps it"
+
+
+def test_a_registry_that_went_back_in_time_overtakes_the_copies(producer: Producer) -> None:
+    """Postgres was restored from a backup: Redis and the processes hold generations that it never saw."""
+    producer.providers.add(custom())
+    producer.providers.add(custom(2))
+    assert producer.providers.overtake() is None
+    ahead = producer.registry.check()
+    producer.database.query("UPDATE registry SET generation = 1")
+    producer.database.query("DELETE FROM providers WHERE id = 'custom-2'")
+    assert producer.registry.check() == ahead, "nobody has looked at Postgres yet"
+    assert producer.providers.overtake() == ahead + 1
+    assert producer.registry.check() == ahead + 1
+    assert "custom-2" not in producer.registry.snapshot.entries
+    producer.database.query("UPDATE registry SET generation = 1")
+    assert producer.providers.change("groq", {"default_model": "m"}) == ahead + 2, "a change overtakes by itself"
+
+
+def test_postgres_is_right_even_when_redis_was_emptied_and_it_went_back(producer: Producer) -> None:
+    producer.providers.add(custom())
+    ahead = producer.registry.check()
+    producer.redis.flushdb()
+    producer.database.query("UPDATE registry SET generation = 1")
+    producer.database.query("DELETE FROM providers")
+    assert producer.registry.check() == 1 < ahead
+    assert "custom-1" not in producer.registry.snapshot.entries

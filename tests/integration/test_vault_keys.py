@@ -1,7 +1,9 @@
 """Keys on a real Vault-compatible server: least rights, rotation, and serving on while it is away."""
 
 import os
+import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -80,9 +82,51 @@ def test_known_keys_serve_on_while_vault_is_away(stack: Stack, provider_id: str)
     assert worker.stale_reads == 1
     with pytest.raises(KeyUnavailableError, match="cannot be asked"):
         worker.get("custom-other")
+    with pytest.raises(KeyUnavailableError):
+        worker.get(provider_id, fresh=True)  # the provider refused the old one: it will not do
     clock.now_s += stack.settings.key_stale_s
     with pytest.raises(KeyUnavailableError):
         worker.get(provider_id)
+
+
+def test_a_vault_that_hangs_is_asked_by_one_and_then_left_alone(stack: Stack, provider_id: str) -> None:
+    """Else each of five hundred jobs would hang in turn."""
+    clock = Clock()
+    VaultKeys(stack.settings).store(provider_id, "sk-1")
+    worker = VaultKeys(stack.worker_settings, clock)
+    worker.get(provider_id)
+    with socket.create_server(("127.0.0.1", 0)) as hung, ThreadPoolExecutor(1) as pool:
+        worker._session._client.adapter.base_uri = f"http://127.0.0.1:{hung.getsockname()[1]}"
+        clock.now_s += stack.settings.key_ttl_s + 1
+        first = pool.submit(worker.get, provider_id)
+        hung.settimeout(10)
+        connection, _ = hung.accept()
+        with connection:
+            held = worker.held(provider_id)
+            assert held is not None, "others do not wait for the one that asks"
+            assert held.value == "sk-1"
+            assert first.result(20).value == "sk-1"
+        hung.setblocking(False)
+        assert worker.held(provider_id) == held
+        assert worker.get(provider_id) == held
+        with pytest.raises(KeyUnavailableError):
+            worker.get("custom-other")
+        with pytest.raises(BlockingIOError):
+            hung.accept()
+
+
+def test_a_key_that_was_set_is_read_anew(stack: Stack, provider_id: str) -> None:
+    clock = Clock()
+    operator, worker = VaultKeys(stack.settings), VaultKeys(stack.worker_settings, clock)
+    operator.store(provider_id, "sk-1")
+    assert worker.get(provider_id).version == 1
+    operator.store(provider_id, "sk-2")
+    clock.now_s += 1
+    assert worker.get(provider_id).version == 1
+    worker.expire(provider_id)
+    assert worker.held(provider_id) is None
+    clock.now_s += 1
+    assert worker.get(provider_id).version == 2
 
 
 def test_a_revoked_token_is_replaced_by_logging_in_again(stack: Stack, provider_id: str) -> None:
