@@ -14,7 +14,17 @@ TTL_S = 10
 
 @dataclass(frozen=True)
 class Presence:
-    """One worker process; ``in_flight`` counts jobs in its hands, ``clients`` the SDK clients that it keeps."""
+    """One worker process.
+
+    Args:
+        generation: of the registry that it holds.
+        clients: SDK clients that it keeps.
+        in_flight: calls to providers that it waits for.
+        jobs: jobs in its hands.
+        clients_made: SDK clients made since it started; with the next two, whether the cache does its work.
+        clients_reused: calls that found their client.
+        clients_invalidated: clients dropped for a change of their provider or key, or for room.
+    """
 
     worker_id: str
     host: str
@@ -23,6 +33,10 @@ class Presence:
     generation: int
     clients: int
     in_flight: int
+    jobs: int = 0
+    clients_made: int = 0
+    clients_reused: int = 0
+    clients_invalidated: int = 0
     last_seen_s: float = 0.0
 
 
@@ -73,7 +87,8 @@ def _read(text: str, now_s: float) -> Presence | None:
     """An entry that is not ours or of another version is passed over: presence is shown, nothing hangs on it."""
     try:
         data = json.loads(text)
-        seen_s = float(data.pop("seen_s"))
-        return Presence(**{**data, "queues": tuple(data["queues"]), "last_seen_s": round(max(0.0, now_s - seen_s), 3)})
+        known = {name: data[name] for name in Presence.__dataclass_fields__ if name in data}
+        last_seen_s = round(max(0.0, now_s - float(data["seen_s"])), 3)
+        return Presence(**{**known, "queues": tuple(data["queues"]), "last_seen_s": last_seen_s})
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -126,6 +126,11 @@ class Registry:
         """The generation held; 0 before the first read."""
         return self._snapshot.generation if self._snapshot else 0
 
+    @property
+    def age_s(self) -> float:
+        """Seconds since this process last saw to it that nothing newer is there."""
+        return self._clock() - self._checked_at
+
     def held(self, provider_id: str) -> Entry | None:
         """The provider as it is held in memory, without asking anybody."""
         return self._snapshot.entries.get(provider_id) if self._snapshot else None

@@ -82,6 +82,10 @@ class Ledger:
         rows = self._database.query(statement("select_calls"), {"job_id": parse_id(job_id)})
         return [call_of(row) for row in rows]
 
+    def leased_workers(self) -> list[str]:
+        """The ids of the worker processes that hold a lease."""
+        return [row["id"] for row in self._database.query(statement("leased_workers"))]
+
     def batch(self, batch_id: str) -> Batch:
         """One batch, from its counters.
 

@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 SERVICE_WAIT_S = 2.0
 """How long a job waits in the queue when Vault or the registry cannot be asked; that is no failed attempt."""
 
+UNSEEN_S = 8.0
+"""A process silent for ten seconds (``config.presence.TTL_S``) is passed over by those who wait for a change."""
+
 
 class _LeaseLostError(Exception):
     """The job is no longer ours: nothing may be called or settled for it."""
@@ -179,9 +182,13 @@ class JobRunner:
                 return None
             raise
 
-    def _is_current(self, entry: Entry) -> bool:
+    async def _is_current(self, entry: Entry) -> bool:
         """Asked last of all: between this and the request nothing else runs, and a process that says that it holds a
-        newer definition has dropped the older one on this loop before. So no call follows a change that was seen."""
+        newer definition has dropped the older one on this loop before. So no call follows a change that was seen.
+
+        A process that was frozen for long is shown no more and nobody waits for it: it looks before it calls."""
+        if self._registry.age_s > UNSEEN_S:
+            await self._books.in_thread(self._registry.check)
         held = self._registry.held(entry.provider.id)
         return held is not None and held.generation == entry.generation
 
@@ -199,7 +206,7 @@ class JobRunner:
             progress.calls = attempt
             end = CallEnd(progress.claim.job_id, attempt, "cancelled")
             try:
-                if not self._is_current(entry):
+                if not await self._is_current(entry):
                     end = CallEnd(progress.claim.job_id, attempt, "superseded")
                     raise _SupersededError
                 with self._clients.lease(entry, key) as client:

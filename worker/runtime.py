@@ -70,6 +70,7 @@ class Runtime:
         self._sweeper = Sweeper(self._work, self._dispatcher, self._redis, settings)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="runtime", daemon=True)
+        self._announcing = threading.Lock()
         self._running: set[asyncio.Task[None]] = set()
         self._chores: list[Future[None]] = []
 
@@ -79,8 +80,8 @@ class Runtime:
         self._submit(self._open()).result()
         self._watch.start()
         chores: list[tuple[str, float, Callable[[], None]]] = [
+            ("lease", self.settings.lease_s / 3, self._renew_lease),
             ("presence", BEAT_S, self._announce),
-            ("lease", self.settings.lease_s / 3, lambda: self._work.renew_lease(self.settings.lease_s)),
             ("sweeper", self.settings.sweep_interval_s, lambda: self._sweeper.sweep(dict(self._slices.in_hand))),
             ("registry", REGISTRY_LOOK_S, self._overtake),
         ]
@@ -124,6 +125,7 @@ class Runtime:
 
     async def _open(self) -> None:
         settings = self.settings
+        self._leased = asyncio.Event()
         self._session: aiohttp.ClientSession = guarded_session(settings.egress, settings.response_max_bytes)
         self._clients = ClientCache(lambda provider, key: make_adapter(provider, key, self._session, settings))
         self._books = LedgerBooks(self._work)
@@ -144,6 +146,7 @@ class Runtime:
         assert task is not None  # noqa: S101 - a coroutine that runs has a task
         self._running.add(task)
         try:
+            await self._leased.wait()  # a claim without a lease looks like one of a dead process
             await self._slices.run(job_ids)
         finally:
             self._running.discard(task)
@@ -193,18 +196,36 @@ class Runtime:
         if generation:
             log.warning("Postgres is behind Redis, as after a restore: the registry goes on at %d", generation)
 
+    def _renew_lease(self) -> None:
+        self._work.renew_lease(self.settings.lease_s)
+        if not self._leased.is_set():
+            self._submit(self._begin()).result(timeout=5)
+            self._announce()
+
+    async def _begin(self) -> None:
+        self._leased.set()
+
     def _announce(self) -> None:
-        self._board.announce(
-            Presence(
-                self.worker_id,
-                socket.gethostname(),
-                self.pid,
-                self._queues,
-                self.registry.generation,
-                self._clients.live,
-                len(self._slices.in_hand),
+        """Says how the process is, once it can work: who waits for the workers asks for those with a lease."""
+        if not self._leased.is_set():
+            return
+        with self._announcing:  # two threads announce: the older word must not come last
+            counters = self._clients.counters
+            self._board.announce(
+                Presence(
+                    self.worker_id,
+                    socket.gethostname(),
+                    self.pid,
+                    self._queues,
+                    self.registry.generation,
+                    clients=self._clients.live,
+                    in_flight=self._clients.leases,
+                    jobs=len(self._slices.in_hand),
+                    clients_made=counters.made,
+                    clients_reused=counters.reused,
+                    clients_invalidated=counters.invalidated,
+                )
             )
-        )
 
     def _submit(self, coroutine: Coroutine[Any, Any, None]) -> "Future[None]":
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)

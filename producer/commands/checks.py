@@ -20,14 +20,15 @@ def workers(as_json: AsJson = False) -> None:
 
     with Producer.from_env() as producer:
         living = PresenceBoard(producer.redis, producer.settings.redis_url).living()
-    columns = ("host", "pid", "queues", "generation", "clients", "in_flight", "last_seen_s")
-    document: list[dict[str, Any]] = [{name: getattr(p, name) for name in columns} for p in living]
+    columns = ("host", "pid", "queues", "generation", "clients", "in_flight", "jobs", "last_seen_s")
+    counters = ("clients_made", "clients_reused", "clients_invalidated")
+    document: list[dict[str, Any]] = [{name: getattr(p, name) for name in (*columns, *counters)} for p in living]
 
     def text() -> None:
         if not living:
             print("no worker is running: start one with `ticketflow up` or `celery -A worker.app worker -P threads`")
             return
-        rows = [[",".join(v) if isinstance(v, tuple) else v for v in row.values()] for row in document]
+        rows = [[",".join(row[name]) if name == "queues" else row[name] for name in columns] for row in document]
         table([name.upper().replace("_", " ") for name in columns], rows)
 
     emit(as_json, document, text)

@@ -177,7 +177,8 @@ def _followed(producer: "Producer", generation: int, wait_s: float) -> "Converge
     from config.presence import PresenceBoard
     from producer.convergence import wait_for_generation
 
-    return wait_for_generation(PresenceBoard(producer.redis, producer.settings.redis_url), generation, wait_s)
+    board = PresenceBoard(producer.redis, producer.settings.redis_url)
+    return wait_for_generation(board, producer.ledger, generation, wait_s)
 
 
 def _fail_if_behind(reached: "Convergence", wait_s: float) -> None:

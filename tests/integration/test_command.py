@@ -28,7 +28,10 @@ BATCH_FIELDS = {
     "batch_id", "kind", "provider_id", "state", "total", "queued", "running", "succeeded", "failed", "cancelled",
     "created_at", "finished_at",
 }  # fmt: skip
-WORKER_FIELDS = {"host", "pid", "queues", "generation", "clients", "in_flight", "last_seen_s"}
+WORKER_FIELDS = {
+    "host", "pid", "queues", "generation", "clients", "in_flight", "jobs", "last_seen_s",
+    "clients_made", "clients_reused", "clients_invalidated",
+}  # fmt: skip
 SECRET = "sk-secret-on-stdin-42"
 
 
