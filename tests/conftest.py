@@ -17,6 +17,7 @@ from embedded.servers import EmbeddedServers
 from jobs.migrate import migrate
 
 _names = itertools.count(1)
+_figures = pytest.StashKey[list[str]]()
 
 
 @dataclass
@@ -83,3 +84,17 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith(PREFIX):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> list[str]:
+    """Lines on what a test measured; they stand at the end of the report, and nothing is asserted of them."""
+    return request.config.stash.setdefault(_figures, [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Prints what was measured."""
+    lines = config.stash.get(_figures, [])
+    if lines:
+        terminalreporter.section("measured")
+        terminalreporter.write_line("\n".join(lines))

@@ -28,10 +28,11 @@ class WorkerProcess:
         environment: its settings.
         log: file for what it prints.
         pool: Celery's pool: threads, or processes (its other name for prefork).
+        ready: wait until it shows itself; who starts many waits for all of them at the end.
     """
 
-    def __init__(self, environment: dict[str, str], log: Path, pool: str = "threads") -> None:
-        self._environment, self.log, self._pool = environment, log, pool
+    def __init__(self, environment: dict[str, str], log: Path, pool: str = "threads", *, ready: bool = True) -> None:
+        self._environment, self.log, self._pool, self._wait = environment, log, pool, ready
 
     def __enter__(self) -> Self:
         command = [
@@ -57,7 +58,8 @@ class WorkerProcess:
             start_new_session=True,
         )
         try:
-            wait_for(self._ready, f"worker: {self.log.read_text()}", 30)
+            if self._wait:
+                wait_for(self._ready, f"worker: {self.log.read_text()}", 30)
         except BaseException:
             self.__exit__(None, None, None)
             raise
