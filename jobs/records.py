@@ -8,7 +8,10 @@ from uuid import UUID
 
 @dataclass(frozen=True)
 class Claim:
-    """A job in this worker's hands; ``fence`` proves it. The input is JSON text and stays out of ``repr``."""
+    """A job in this worker's hands; ``fence`` proves it. The input is JSON text and stays out of ``repr``.
+
+    ``attempts`` counts the calls made so far, ``retries_from`` those of them made before it was last asked to run.
+    """
 
     job_id: UUID
     batch_id: UUID | None
@@ -19,6 +22,7 @@ class Claim:
     input: str = field(repr=False)
     fence: int
     attempts: int
+    retries_from: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class CallEnd:
 
 @dataclass(frozen=True)
 class Settlement:
-    """How a job ended; ``result`` is JSON text, tokens are over all its calls."""
+    """How a job ended; ``result`` is JSON text, tokens are those of this claim's calls."""
 
     job_id: UUID
     fence: int
@@ -77,6 +81,8 @@ class Release:
     fence: int
     attempts: int
     wait_s: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0
 
 
 @dataclass(frozen=True)

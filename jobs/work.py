@@ -138,6 +138,8 @@ def release(connection: Connection, releases: Sequence[Release]) -> set[UUID]:
             "fences": [r.fence for r in releases],
             "attempts": [r.attempts for r in releases],
             "waits_s": [r.wait_s for r in releases],
+            "input_tokens": [r.input_tokens for r in releases],
+            "output_tokens": [r.output_tokens for r in releases],
         },
     ).fetchall()
     return {row["id"] for row in rows}

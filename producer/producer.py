@@ -20,6 +20,7 @@ from jobs.kind import MAX_NAME, NewJob
 from jobs.kinds import kind_named
 from jobs.ledger import Ledger, Target
 from jobs.records import Hint
+from jobs.selection import SelectedJobs, Selection
 from producer.handles import BatchHandle, JobHandle
 
 if TYPE_CHECKING:
@@ -122,6 +123,24 @@ class Producer:
         batch_id: UUID = self.ledger.accept_batch(target, inputs)
         self._send(lambda: self._dispatch().start_batch(batch_id))
         return BatchHandle(self.ledger, str(batch_id))
+
+    def rerun(self, selection: Selection) -> int:
+        """Runs the jobs of a selection that have ended once more, in their batches; returns how many.
+
+        Their results are taken back; what they cost stays counted.
+
+        Args:
+            selection: which, such as all that went through a provider at a generation.
+        """
+        total, batches = 0, set[UUID]()
+        self._broker_is_there()
+        for hints, some_batches, count in SelectedJobs(self.database, selection).rerun(self.settings.slice_jobs):
+            total += count
+            batches |= some_batches
+            self._send(lambda h=hints: self._dispatch().send_all(h))  # type: ignore[misc]
+        for batch_id in sorted(batches):
+            self._send(lambda b=batch_id: self._dispatch().start_batch(b))  # type: ignore[misc]
+        return total
 
     def job(self, job_id: str) -> JobHandle:
         """A handle on a job that was accepted earlier; raises UnknownNameError if there is none."""

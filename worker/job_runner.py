@@ -120,7 +120,7 @@ class JobRunner:
             except CallError as error:
                 decision = decide(
                     error,
-                    max(progress.calls, 1),
+                    progress.attempt,
                     self._policy,
                     random.random(),  # noqa: S311 - jitter, no secret
                     key_was_fresh=fresh_key,

@@ -36,6 +36,11 @@ class Progress:
     origin: Origin | None = None
     ended: list[LedgerEntry] = field(default_factory=list)
 
+    @property
+    def attempt(self) -> int:
+        """The number of the call under way among those that the budget of attempts is for; from 1."""
+        return max(self.calls - self.claim.retries_from, 1)
+
     def settlement(self, state: str, result: str | None = None, error: CallError | None = None) -> Settlement:
         """The job's end."""
         return Settlement(
@@ -53,4 +58,5 @@ class Progress:
 
     def release(self, wait_s: float = 0.0) -> Release:
         """Back to the queue."""
-        return Release(self.claim.job_id, self.claim.fence, self.calls, wait_s)
+        used = self.usage
+        return Release(self.claim.job_id, self.claim.fence, self.calls, wait_s, used.input_tokens, used.output_tokens)

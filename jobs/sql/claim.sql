@@ -10,7 +10,7 @@ WITH picked AS (
         started_at = coalesce(jobs.started_at, now())
     FROM picked WHERE jobs.id = picked.id
     RETURNING jobs.id, jobs.batch_id, jobs.kind, jobs.provider_id, jobs.model, jobs.queue, jobs.input::text AS input,
-              jobs.fence, jobs.attempts
+              jobs.fence, jobs.attempts, jobs.retries_from
 ), counted AS (
     SELECT batch_id, count(*) AS n FROM claimed WHERE batch_id IS NOT NULL GROUP BY batch_id
 ), held AS (

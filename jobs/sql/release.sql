@@ -1,7 +1,9 @@
 -- Puts claimed jobs back: to be run again at once, or after a wait; the fence keeps out a claim that was lost.
 WITH given AS (
-    SELECT * FROM unnest(%(job_ids)s::uuid[], %(fences)s::bigint[], %(attempts)s::int[], %(waits_s)s::float8[])
-        AS g (job_id, fence, attempts, wait_s)
+    SELECT * FROM unnest(
+        %(job_ids)s::uuid[], %(fences)s::bigint[], %(attempts)s::int[], %(waits_s)s::float8[],
+        %(input_tokens)s::int[], %(output_tokens)s::int[]
+    ) AS g (job_id, fence, attempts, wait_s, input_tokens, output_tokens)
 ), ours AS (
     SELECT j.id FROM jobs j JOIN given g ON j.id = g.job_id
     WHERE j.state = 'running' AND j.fence = g.fence
@@ -9,16 +11,20 @@ WITH given AS (
 ), freed AS (
     UPDATE jobs
     SET state = 'queued', worker_id = NULL, attempts = g.attempts, sent_at = now(),
+        input_tokens = jobs.input_tokens + g.input_tokens, output_tokens = jobs.output_tokens + g.output_tokens,
         not_before = CASE WHEN g.wait_s > 0 THEN now() + make_interval(secs => g.wait_s) ELSE '-infinity' END
     FROM given g JOIN ours o ON o.id = g.job_id
     WHERE jobs.id = g.job_id
-    RETURNING jobs.id, jobs.batch_id
+    RETURNING jobs.id, jobs.batch_id, g.input_tokens, g.output_tokens
 ), counted AS (
-    SELECT batch_id, count(*) AS n FROM freed WHERE batch_id IS NOT NULL GROUP BY batch_id
+    SELECT batch_id, count(*) AS n, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens
+    FROM freed WHERE batch_id IS NOT NULL GROUP BY batch_id
 ), held AS (
     SELECT b.id FROM batches b JOIN counted c ON b.id = c.batch_id ORDER BY b.id FOR UPDATE OF b
 ), moved AS (
-    UPDATE batches b SET running = b.running - c.n
+    UPDATE batches b
+    SET running = b.running - c.n, input_tokens = b.input_tokens + c.input_tokens,
+        output_tokens = b.output_tokens + c.output_tokens
     FROM counted c JOIN held h ON h.id = c.batch_id WHERE b.id = c.batch_id
 )
 SELECT id FROM freed

@@ -13,12 +13,13 @@ WITH done AS (
 ), settled AS (
     UPDATE jobs
     SET state = d.state, result = d.result, error_type = d.error_type, error_message = d.error_message,
-        attempts = d.attempts, input_tokens = d.input_tokens, output_tokens = d.output_tokens,
+        attempts = d.attempts, input_tokens = jobs.input_tokens + d.input_tokens,
+        output_tokens = jobs.output_tokens + d.output_tokens,
         answered_by = d.answered_by, provider_generation = d.provider_generation, key_version = d.key_version,
         answered_model = d.answered_model, finished_at = now()
     FROM done d JOIN ours o ON o.id = d.job_id
     WHERE jobs.id = d.job_id
-    RETURNING jobs.id, jobs.batch_id, jobs.state, jobs.input_tokens, jobs.output_tokens
+    RETURNING jobs.id, jobs.batch_id, jobs.state, d.input_tokens, d.output_tokens
 ), counted AS (
     SELECT batch_id, count(*) AS n,
            count(*) FILTER (WHERE state = 'succeeded') AS succeeded,

@@ -6,7 +6,7 @@ import sys
 import typer
 
 from config.errors import TicketflowError
-from producer.commands import batches, checks, database, jobs, providers, stack
+from producer.commands import batches, checks, database, job_selection, jobs, providers, stack
 from producer.commands.output import note, print_error
 
 app = typer.Typer(
@@ -20,7 +20,8 @@ app = typer.Typer(
 stack.register(app)
 app.add_typer(providers.app, name="providers", help="The providers that jobs may name, and their keys.")
 jobs.register(app)
-app.add_typer(jobs.app, name="jobs", help="Single jobs.")
+job_selection.register(jobs.app)
+app.add_typer(jobs.app, name="jobs", help="Jobs, one by one or by what they have in common.")
 app.add_typer(batches.app, name="batch", help="Many jobs at once.")
 checks.register(app)
 app.add_typer(database.app, name="db", help="The ledger's tables.")

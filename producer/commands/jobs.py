@@ -18,11 +18,6 @@ def register(root: typer.Typer) -> None:
     root.command()(enqueue)
 
 
-@app.callback()
-def _group() -> None:
-    """Keeps ``jobs show`` two words while there is one command."""
-
-
 def enqueue(
     kind: Annotated[str, typer.Argument(help="Job kind, such as summarise_ticket or complete.")],
     provider: ProviderOption,
