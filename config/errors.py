@@ -152,16 +152,25 @@ class CallError(TicketflowError):
         message: what happened, without content.
         status: the HTTP status where there was one.
         retry_after_s: seconds the provider asked us to wait.
+        input_tokens: counted by the provider although nothing came of it.
+        output_tokens: likewise; a truncated answer is paid for like any other.
     """
 
     retryable: ClassVar[bool] = False
     """Whether another attempt at the same provider can help."""
 
     def __init__(
-        self, provider_id: str, message: str, status: int | None = None, retry_after_s: float | None = None
+        self,
+        provider_id: str,
+        message: str,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        input_tokens: int = 0,
+        output_tokens: int = 0,
     ) -> None:
-        super().__init__(provider_id, message, status, retry_after_s)
+        super().__init__(provider_id, message, status, retry_after_s, input_tokens, output_tokens)
         self.provider_id, self.message, self.status, self.retry_after_s = provider_id, message, status, retry_after_s
+        self.input_tokens, self.output_tokens = input_tokens, output_tokens
 
     def __str__(self) -> str:
         return self.message

@@ -1,7 +1,26 @@
 """One request to a model and its reply, in terms that every provider shares: what kinds make and adapters send."""
 
+from base64 import b64decode
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture that goes with a message, such as a screenshot; its content is kept out of ``repr``."""
+
+    media_type: str
+    base64: str = field(repr=False)
+
+    @property
+    def data_url(self) -> str:
+        """The picture as a URL that holds it."""
+        return f"data:{self.media_type};base64,{self.base64}"
+
+    @property
+    def content(self) -> bytes:
+        """The picture's bytes."""
+        return b64decode(self.base64)
 
 
 @dataclass(frozen=True)
@@ -10,6 +29,7 @@ class Message:
 
     role: Literal["system", "user", "assistant"]
     text: str = field(repr=False)
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from config.errors import (
 from config.keys import KeySource, ProviderKey
 from config.providers import Provider
 from config.registry import Entry, Registry
-from jobs.chat import ChatReply, ChatRequest
+from jobs.chat import ChatReply, ChatRequest, Usage
 from jobs.kind import Kind, describe
 from jobs.kinds import kind_named
 from jobs.records import CallEnd, CallStart, Claim, Origin, Release, Settlement
@@ -212,7 +212,9 @@ class JobRunner:
                 with self._clients.lease(entry, key) as client:
                     reply = await client.complete(model, request)
             except CallError as error:
-                end = CallEnd(progress.claim.job_id, attempt, error.error_type, error.status)
+                tokens = error.input_tokens, error.output_tokens
+                progress.usage += Usage(*tokens)
+                end = CallEnd(progress.claim.job_id, attempt, error.error_type, error.status, *tokens)
                 raise
             else:
                 usage = reply.usage

@@ -1,6 +1,7 @@
 """The contract that every adapter keeps, over real HTTP: the same tests for all SDKs."""
 
 import asyncio
+import base64
 import logging
 import os
 import pickle
@@ -29,7 +30,7 @@ from config.errors import (
 )
 from config.providers import Capabilities, Provider, ProviderType
 from config.settings import Settings
-from jobs.chat import ChatRequest, Message, Usage
+from jobs.chat import ChatRequest, Image, Message, Usage
 from tests.support import fault_server as faults
 from tests.support.fault_server import FaultServer, Play
 from tests.support.llm_server import LLMServer
@@ -197,6 +198,23 @@ async def test_structured_output_is_asked_for_natively(wire: Wire, session: aioh
         assert asked["schema"]["additionalProperties"] is False
 
 
+async def test_images_are_sent_where_the_provider_can(wire: Wire, session: aiohttp.ClientSession) -> None:
+    pixel = Image("image/png", base64.b64encode(b"\x89PNG of a screenshot").decode())
+    request = ChatRequest((Message("user", PROMPT, (pixel, pixel)),))
+    async with FaultServer(faults.answer(wire.text())) as server:
+        provider = wire.provider(server.url)
+        blind = make_adapter(provider, KEY, session, wire.settings())
+        refused = await failure(blind, request)
+        assert (type(refused), server.exchanges) == (ProviderRejectedError, [])
+        assert "--multimodal" in str(refused)
+        sees = provider.model_copy(update={"capabilities": Capabilities(multimodal=True)})
+        assert (await make_adapter(sees, KEY, session, wire.settings()).complete("m", request)).text == "hello"
+    [exchange] = server.exchanges
+    assert exchange.body.count(pixel.base64.encode()) == 2
+    assert exchange.body.count(b"image/png") == 2
+    assert PROMPT in exchange.body.decode()
+
+
 async def test_without_the_capability_the_schema_is_an_instruction(wire: Wire, session: aiohttp.ClientSession) -> None:
     async with FaultServer(faults.answer(wire.text("{}"))) as server:
         adapter = make_adapter(wire.provider(server.url, native=False), KEY, session, wire.settings())
@@ -220,6 +238,7 @@ async def test_without_the_capability_the_schema_is_an_instruction(wire: Wire, s
         (422, ProviderRejectedError),
         (429, ProviderRateLimitedError),
         (500, ProviderServerError),
+        (502, ProviderServerError),
         (503, ProviderServerError),
         (529, ProviderServerError),
     ],
@@ -304,8 +323,10 @@ async def test_no_text_is_no_answer(wire: Wire, session: aiohttp.ClientSession) 
 
 
 async def test_a_refusal_and_a_truncation(wire: Wire, session: aiohttp.ClientSession) -> None:
-    assert type(await meets(faults.answer(wire.refusal), wire, session)) is OutputRefusedError
-    assert type(await meets(faults.answer(wire.text("hel", wire.length)), wire, session)) is OutputTruncatedError
+    refused = await meets(faults.answer(wire.refusal), wire, session)
+    assert (type(refused), refused.input_tokens) == (OutputRefusedError, 7)
+    cut = await meets(faults.answer(wire.text("hel", wire.length)), wire, session)
+    assert (type(cut), cut.input_tokens, cut.output_tokens) == (OutputTruncatedError, 7, 3), "it was paid for"
 
 
 @pytest.mark.parametrize("play", [faults.hang, faults.drip], ids=["hang", "drip"])

@@ -30,7 +30,7 @@ from config.errors import (
 from config.providers import Provider, ProviderType
 from config.settings import Settings
 from jobs.chat import ChatReply, ChatRequest, Message
-from worker.adapters import ADAPTERS, Adapter, make_adapter
+from worker.adapters import ADAPTERS, Adapter, _say_once, adapter_class, make_adapter
 from worker.adapters.faults import MAX_RETRY_AFTER_S, RULES, HttpFault, refused, retry_after_s, translated
 from worker.reply import RedirectRefusedError
 
@@ -244,3 +244,13 @@ async def test_an_sdk_that_is_not_installed(session: aiohttp.ClientSession, monk
     monkeypatch.setitem(sys.modules, "google.generativeai", None)
     with pytest.raises(ProviderRejectedError, match="not installed"):
         adapter_of("gemini", "google-generativeai", session, ValueError())
+
+
+def test_an_sdk_that_is_no_longer_supported_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    provider = Provider(id="custom-g", name="G", type="gemini", base_url="https://example.com", default_model="m")
+    _say_once.cache_clear()
+    for _ in range(3):
+        adapter_class(provider, Settings(gemini_sdk="google-generativeai"))
+        adapter_class(provider, Settings())
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "google-generativeai gets no fixes" in caplog.text

@@ -1,6 +1,7 @@
 """The kinds: what inputs they take, what they ask, and that no message of theirs quotes content."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -102,3 +103,40 @@ def test_names_of_jobs_are_bounded(name: str) -> None:
 def test_an_object_that_json_cannot_carry_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="JSON cannot carry"):
         KINDS["complete"].accept({"prompt": object()})
+
+
+PNG = "data:image/png;base64,iVBORw0KGgo="
+
+
+def with_image(url: str, role: str = "user", count: int = 1) -> dict[str, Any]:
+    image = {"type": "image_url", "image_url": {"url": url}}
+    return {"messages": [{"role": role, "content": [{"type": "text", "text": "What is this?"}, *[image] * count]}]}
+
+
+def test_images_come_as_parts_of_a_message() -> None:
+    job = KINDS["complete"].accept(with_image(PNG, count=2))
+    (message,) = KINDS["complete"].request_of(job.input).messages
+    assert (message.text, len(message.images)) == ("What is this?", 2)
+    assert (message.images[0].media_type, message.images[0].data_url) == ("image/png", PNG)
+    assert message.images[0].content == b"\x89PNG\r\n\x1a\n"
+    assert "iVBOR" not in repr(message)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (with_image("https://example.com/a.png"), "data: URL"),
+        (with_image("data:image/svg+xml;base64,PHN2Zz4="), "data: URL"),
+        (with_image("data:image/png;base64,a"), "not base64"),
+        (with_image("data:image/png;base64,secret stuff"), "data: URL"),
+        (with_image("data:image/png;base64," + "A" * 6 * 2**20), "larger than 4 MiB"),
+        (with_image("data:image/png;base64," + "A" * 4 * 2**20, count=5), "more than 12 MiB"),
+        (with_image(PNG, role="system"), "messages of the user"),
+    ],
+    ids=["remote", "svg", "padding", "blanks", "large", "many", "system"],
+)
+def test_images_that_are_refused(data: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidInputError, match=words) as caught:
+        KINDS["complete"].accept(data)
+    assert "secret" not in str(caught.value)
+    assert len(str(caught.value)) < 300

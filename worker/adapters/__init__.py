@@ -2,6 +2,7 @@
 
 import logging
 import os
+from functools import cache
 from importlib import import_module
 
 import aiohttp
@@ -12,6 +13,8 @@ from config.settings import Settings
 from worker.adapters.base import Adapter
 
 __all__ = ["ADAPTERS", "Adapter", "adapter_class", "make_adapter", "quiet_sdks", "scrub_environment"]
+
+log = logging.getLogger(__name__)
 
 ADAPTERS: dict[str, str] = {
     "openai-compatible": "worker.adapters.openai_compatible:OpenAICompatibleAdapter",
@@ -57,7 +60,14 @@ def adapter_class(provider: Provider, settings: Settings) -> type[Adapter]:
             f"the SDK for {provider.type} providers is not installed: pip install 'ticketflow[{settings.gemini_sdk}]'"
         )
         raise ProviderRejectedError(provider.id, words) from None
+    if adapter.deprecation:
+        _say_once(adapter.deprecation)
     return adapter
+
+
+@cache
+def _say_once(words: str) -> None:
+    log.warning(words)
 
 
 def scrub_environment() -> None:

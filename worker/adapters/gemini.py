@@ -8,9 +8,9 @@ from google import genai
 from google.genai import errors, types
 
 from config.errors import ProviderReplyError
-from config.providers import Provider
+from config.providers import Model, Provider
 from config.settings import Settings
-from jobs.chat import ChatReply, ChatRequest, Usage
+from jobs.chat import ChatReply, ChatRequest, Message, Usage
 from worker.adapters.base import Adapter
 from worker.adapters.faults import RULES, HttpFault
 from worker.adapters.gemini_wire import (
@@ -18,6 +18,7 @@ from worker.adapters.gemini_wire import (
     check_model,
     gemini_fault,
     gemini_reply,
+    list_models,
     root_url,
     system_text,
     turns,
@@ -57,7 +58,7 @@ class GeminiAdapter(Adapter):
         check_model(self.provider.id, model)
         answer = await self._client.aio.models.generate_content(
             model=model,
-            contents=[types.Content(role=role, parts=[types.Part(text=text)]) for role, text in turns(request)],
+            contents=[types.Content(role=role, parts=_parts(message)) for role, message in turns(request)],
             config=_config(request),
         )
         candidate = next(iter(answer.candidates or ()), None)
@@ -71,6 +72,9 @@ class GeminiAdapter(Adapter):
             usage=_usage(answer.usage_metadata),
         )
 
+    async def _models(self) -> tuple[Model, ...]:
+        return await list_models(self._session, self.provider, self._key)
+
     def _fault_of(self, error: BaseException) -> HttpFault | None:
         if isinstance(error, JSONDecodeError):
             status, headers = answer_head.get((200, {}))
@@ -78,6 +82,17 @@ class GeminiAdapter(Adapter):
         if not isinstance(error, errors.APIError) or not isinstance(error.code, int):
             return None
         return gemini_fault(error.code, getattr(error.response, "headers", {}), error.details)
+
+
+def _parts(message: Message) -> list[types.Part]:
+    text = [types.Part(text=message.text)] if message.text or not message.images else []
+    return [
+        *text,
+        *(
+            types.Part(inline_data=types.Blob(mime_type=image.media_type, data=image.content))
+            for image in message.images
+        ),
+    ]
 
 
 def _config(request: ChatRequest) -> types.GenerateContentConfig:

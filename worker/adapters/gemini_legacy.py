@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from json import JSONDecodeError, loads
 from typing import Any
 
 import aiohttp
@@ -18,12 +17,21 @@ from google.api_core.exceptions import GoogleAPICallError, GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 
 from config.errors import ProviderReplyError
-from config.providers import Provider
+from config.providers import Model, Provider
 from config.settings import Settings
-from jobs.chat import ChatReply, ChatRequest, Usage
+from jobs.chat import ChatReply, ChatRequest, Message, Usage
 from worker.adapters.base import Adapter
 from worker.adapters.faults import RULES, HttpFault, refused
-from worker.adapters.gemini_wire import check_model, gemini_fault, gemini_reply, root_url, system_text, turns
+from worker.adapters.gemini_wire import (
+    check_model,
+    gemini_fault,
+    gemini_reply,
+    json_of,
+    list_models,
+    root_url,
+    system_text,
+    turns,
+)
 from worker.structured import with_json_instructions
 
 with warnings.catch_warnings():
@@ -69,6 +77,11 @@ class GeminiLegacyAdapter(Adapter):
     This SDK knows no JSON schema, so a structured answer is Gemini's JSON mode with the schema in the instructions.
     """
 
+    deprecation = (
+        "google-generativeai gets no fixes any more; unset TICKETFLOW_GEMINI_SDK to use google-genai "
+        "(docs/decisions/0005-two-gemini-back-ends.md)"
+    )
+
     rules = (
         *RULES,
         (_json_format.ParseError, ProviderReplyError, "sent an answer that is not its protocol's JSON"),
@@ -91,7 +104,7 @@ class GeminiLegacyAdapter(Adapter):
         except _ToSendError as order:
             answer = await self._send(order)
         if answer.status_code != 200:
-            fault = gemini_fault(answer.status_code, answer.headers, _json_of(answer.content))
+            fault = gemini_fault(answer.status_code, answer.headers, json_of(answer.content))
             raise refused(self.provider.id, fault, self._key)
         return self._reply(model, self._run(model, request, answer))
 
@@ -105,7 +118,7 @@ class GeminiLegacyAdapter(Adapter):
         self._relay.answer = answer
         try:
             return talk.generate_content(
-                [{"role": role, "parts": [text]} for role, text in turns(request)],
+                [{"role": role, "parts": _parts(message)} for role, message in turns(request)],
                 generation_config={name: value for name, value in config.items() if value is not None},
                 request_options={"timeout": self.provider.timeout_s, "retry": None},
             )
@@ -133,14 +146,15 @@ class GeminiLegacyAdapter(Adapter):
             usage=Usage(counted.prompt_token_count, output_tokens),
         )
 
+    async def _models(self) -> tuple[Model, ...]:
+        return await list_models(self._session, self.provider, self._key)
+
     def _fault_of(self, error: BaseException) -> HttpFault | None:
         if not isinstance(error, GoogleAPICallError) or error.code is None:
             return None
         return HttpFault(int(error.code), getattr(error.response, "headers", {}))
 
 
-def _json_of(content: bytes) -> object:
-    try:
-        return loads(content)
-    except (JSONDecodeError, UnicodeDecodeError, RecursionError):
-        return None
+def _parts(message: Message) -> list[Any]:
+    text = [message.text] if message.text or not message.images else []
+    return [*text, *({"mime_type": image.media_type, "data": image.content} for image in message.images)]

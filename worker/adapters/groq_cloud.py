@@ -6,12 +6,12 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from config.errors import ProviderConnectionError, ProviderReplyError, ProviderTimeoutError
-from config.providers import Provider
+from config.providers import Model, Provider
 from config.settings import Settings
 from jobs.chat import ChatReply, ChatRequest
 from worker.adapters.base import NO_KEY, Adapter
 from worker.adapters.faults import RULES, HttpFault
-from worker.adapters.openai_wire import chat_body, chat_reply, error_fault
+from worker.adapters.openai_wire import chat_body, chat_reply, error_fault, listed_models
 from worker.adapters.tls import UNUSED_TLS
 from worker.session import CONNECT_TIMEOUT_S
 
@@ -58,6 +58,10 @@ class GroqAdapter(Adapter):
             cast_to=httpx.Response,
         )
         return chat_reply(self.provider.id, model, response.content)
+
+    async def _models(self) -> tuple[Model, ...]:
+        response = await self._client.get(f"{_API}/models", cast_to=httpx.Response)
+        return listed_models(response.content)
 
     def _fault_of(self, error: BaseException) -> HttpFault | None:
         if not isinstance(error, groq.APIStatusError):

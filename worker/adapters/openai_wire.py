@@ -5,7 +5,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from config.errors import OutputRefusedError, OutputTruncatedError, ProviderReplyError
-from jobs.chat import ChatReply, ChatRequest, Usage
+from config.providers import Model
+from jobs.chat import ChatReply, ChatRequest, Message, Usage
+from worker.adapters.base import known_models, unusable
 from worker.adapters.faults import HttpFault
 from worker.structured import strict_schema
 
@@ -31,6 +33,26 @@ class _Usage(_Wire):
     completion_tokens: Count | None = None
 
 
+class _Listed(_Wire):
+    id: Any = None
+    name: Any = None
+    active: Any = None
+    context_window: Any = None
+    context_length: Any = None
+    max_model_len: Any = None
+    meta: Any = None
+
+    @property
+    def context_tokens(self) -> Any:
+        trained = self.meta.get("n_ctx_train") if isinstance(self.meta, dict) else None
+        said = (self.context_window, self.context_length, self.max_model_len, trained)
+        return next((value for value in said if value), None)
+
+
+class _Models(_Wire):
+    data: list[_Listed] | None
+
+
 class _Completion(_Wire):
     choices: Annotated[list[_Choice], Field(min_length=1)]
     usage: _Usage | None = None
@@ -47,7 +69,7 @@ def chat_body(model: str, request: ChatRequest, tokens_field: str) -> dict[str, 
     """
     body: dict[str, Any] = {
         "model": model,
-        "messages": [{"role": message.role, "content": message.text} for message in request.messages],
+        "messages": [{"role": message.role, "content": _content(message)} for message in request.messages],
     }
     if request.max_output_tokens is not None:
         body[tokens_field] = request.max_output_tokens
@@ -57,6 +79,14 @@ def chat_body(model: str, request: ChatRequest, tokens_field: str) -> dict[str, 
         named = {"name": request.schema_name, "strict": True, "schema": strict_schema(request.json_schema)}
         body["response_format"] = {"type": "json_schema", "json_schema": named}
     return body
+
+
+def _content(message: Message) -> str | list[dict[str, Any]]:
+    """Text alone stays text: not every server knows parts."""
+    if not message.images:
+        return message.text
+    text = [{"type": "text", "text": message.text}] if message.text else []
+    return [*text, *({"type": "image_url", "image_url": {"url": image.data_url}} for image in message.images)]
 
 
 def chat_reply(provider_id: str, model: str, body: bytes) -> ChatReply:
@@ -70,15 +100,28 @@ def chat_reply(provider_id: str, model: str, body: bytes) -> ChatReply:
     """
     completion = _Completion.model_validate_json(body)
     choice = completion.choices[0]
-    if choice.message.refusal or choice.finish_reason == "content_filter":
-        raise OutputRefusedError(provider_id, f"{provider_id} declined to answer", 200)
-    if choice.finish_reason == "length":
-        raise OutputTruncatedError(provider_id, f"the answer of {provider_id} ended at the token limit", 200)
-    if choice.message.content is None:
-        raise ProviderReplyError(provider_id, f"{provider_id} sent an answer without text", 200)
     usage = completion.usage or _Usage()
     counted = Usage(usage.prompt_tokens or 0, usage.completion_tokens or 0)
+    if choice.message.refusal or choice.finish_reason == "content_filter":
+        raise unusable(OutputRefusedError, provider_id, "declined to answer", counted)
+    if choice.finish_reason == "length":
+        raise unusable(OutputTruncatedError, provider_id, "ended its answer at the token limit", counted)
+    if choice.message.content is None:
+        raise unusable(ProviderReplyError, provider_id, "sent an answer without text", counted)
     return ChatReply(choice.message.content, counted, completion.model or model)
+
+
+def listed_models(body: bytes) -> tuple[Model, ...]:
+    """The models in an answer to ``GET /models``; what cannot be one of ours is left out.
+
+    How long a context may be is said by some, each in its own words: Groq ``context_window``, OpenRouter
+    ``context_length``, vLLM ``max_model_len``, llama.cpp ``meta.n_ctx_train``.
+
+    Raises:
+        ValidationError: it is not what the protocol says.
+    """
+    listed = _Models.model_validate_json(body).data or []
+    return known_models((item.id, item.name, item.context_tokens) for item in listed if item.active is not False)
 
 
 def error_fault(status: int, headers: Any, body: object) -> HttpFault:
