@@ -8,6 +8,7 @@ TicketflowError
 │   ├── InvalidProviderError      a provider definition that cannot be accepted
 │   └── ConflictError             it exists already, or is in a state that does not allow it
 ├── ServiceUnavailableError       Redis, Postgres or Vault cannot be reached or refuses   (exit status 3)
+│   ├── NoWorkerError             what only a worker can do was asked for, and none is running
 │   └── StartFailedError          a server or program of ours did not start, or ended while it did
 ├── OutputError                   a results file could not be written                   (exit status 1)
 ├── JobFailedError                the job that was waited for ended without a result      (exit status 1)
@@ -109,6 +110,16 @@ class ServiceUnavailableError(TicketflowError):
 
     def __str__(self) -> str:
         return f"{self.service} at {self.address} cannot be used" + (f": {self.reason}" if self.reason else "")
+
+
+class NoWorkerError(ServiceUnavailableError):
+    """What only a worker can do was asked for, and none is running."""
+
+    def __str__(self) -> str:
+        return (
+            f"no worker process is running at {self.address}, and only workers read keys and reach providers: start "
+            "one with `ticketflow up` or `celery -A worker.app worker -P threads -Q interactive,bulk`"
+        )
 
 
 class StartFailedError(ServiceUnavailableError):

@@ -31,13 +31,14 @@ class Kind:
         input: model of what is asked; its ``id``, where it has one, names the job in results.
         output: model of what comes of it.
         request: makes the request to a model of a valid input. If the request carries a JSON schema the answer is
-            parsed and validated as ``output``; else ``output`` is made with the answer as its field ``text``.
+            parsed and validated as ``output``; else ``output`` is made with the answer as its field ``text``. None if
+            the job looks at the provider itself, which works for a disabled one too; see ``worker.inspection``.
     """
 
     name: str
     input: type[BaseModel]
     output: type[BaseModel]
-    request: Callable[[Any], ChatRequest]
+    request: Callable[[Any], ChatRequest] | None
 
     def accept(self, data: Any, custom_id: str | None = None) -> NewJob:
         """A job to enqueue, of an input given as an object.
@@ -66,6 +67,7 @@ class Kind:
 
     def request_of(self, stored: str) -> ChatRequest:
         """The request for an input as it was stored (JSON text)."""
+        assert self.request is not None  # noqa: S101 - whoever asks has seen that the kind asks a model
         return self.request(self.input.model_validate_json(stored))
 
 

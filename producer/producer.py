@@ -151,9 +151,10 @@ class Producer:
         return BatchHandle(self.ledger, self.ledger.batch(batch_id).batch_id)
 
     def _target(self, kind: str, provider: str, model: str | None) -> Target:
-        kind_named(kind)
+        asks_a_model = kind_named(kind).request is not None
         self.registry.check(REGISTRY_MAX_AGE_S)
-        if not self.registry.resolve(provider).provider.enabled:
+        enabled = self.registry.resolve(provider).provider.enabled
+        if asks_a_model and not enabled:
             raise ConflictError(f"provider {provider} is disabled")
         if model is not None and (not 0 < len(model) <= MAX_NAME or "\0" in model):
             raise InvalidInputError(((0, f"model: 1 to {MAX_NAME} characters"),))

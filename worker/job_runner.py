@@ -4,7 +4,9 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 
 from pydantic import BaseModel, ValidationError
 
@@ -27,7 +29,9 @@ from jobs.chat import ChatReply, ChatRequest, Usage
 from jobs.kind import Kind, describe
 from jobs.kinds import kind_named
 from jobs.records import CallEnd, CallStart, Claim, Origin, Release, Settlement
+from worker.adapters import Adapter
 from worker.clients import ClientCache
+from worker.inspection import INSPECTIONS, Inspected
 from worker.progress import Books, Progress
 from worker.retry import Retry, RetryPolicy, decide
 from worker.structured import parse_output, repair_request
@@ -142,8 +146,11 @@ class JobRunner:
     async def _attempt(self, progress: Progress, fresh_key: bool) -> str:
         """One attempt, from the provider's id to the kind's output as JSON."""
         claim = progress.claim
-        entry = await self._resolve(claim.provider_id)
+        inspect = INSPECTIONS.get(claim.kind)
+        entry = await self._resolve(claim.provider_id, disabled=inspect is not None)
         await self._load_once(entry.provider)
+        if inspect:
+            return (await inspect(self._inspected(progress, entry))).model_dump_json()
         key = await self._key(entry.provider, fresh_key)
         kind, request = _asked(claim)
         reply = await self._call(progress, entry, key, request)
@@ -156,14 +163,25 @@ class JobRunner:
             output = parse_output(repaired.text, kind.output, claim.provider_id)
         return output.model_dump_json()
 
-    async def _resolve(self, provider_id: str) -> Entry:
+    def _inspected(self, progress: Progress, entry: Entry) -> Inspected:
+        model = progress.claim.model or entry.provider.default_model
+
+        async def key() -> ProviderKey | None:
+            found = await self._key(entry.provider, fresh=True)
+            progress.origin = Origin(entry.provider.id, entry.generation, found.version if found else None, model)
+            return found
+
+        progress.origin = Origin(entry.provider.id, entry.generation, None, model)
+        return Inspected(entry, model, key, partial(self._lease, entry), partial(self._call, progress, entry))
+
+    async def _resolve(self, provider_id: str, *, disabled: bool = False) -> Entry:
         entry = self._registry.held(provider_id)
         if entry is None:
             try:
                 entry = await self._books.in_thread(lambda: self._registry.resolve(provider_id))
             except UnknownNameError:
                 raise ProviderDisabledError(provider_id, f"provider {provider_id} has been removed") from None
-        if not entry.provider.enabled:
+        if not entry.provider.enabled and not disabled:
             raise ProviderDisabledError(provider_id, f"provider {provider_id} is disabled")
         return entry
 
@@ -182,15 +200,21 @@ class JobRunner:
                 return None
             raise
 
-    async def _is_current(self, entry: Entry) -> bool:
-        """Asked last of all: between this and the request nothing else runs, and a process that says that it holds a
+    @asynccontextmanager
+    async def _lease(self, entry: Entry, key: ProviderKey | None) -> AsyncIterator[Adapter]:
+        """A client, if the definition still stands.
+
+        Asked last of all: between this and the request nothing else runs, and a process that says that it holds a
         newer definition has dropped the older one on this loop before. So no call follows a change that was seen.
 
         A process that was frozen for long is shown no more and nobody waits for it: it looks before it calls."""
         if self._registry.age_s > UNSEEN_S:
             await self._books.in_thread(self._registry.check)
         held = self._registry.held(entry.provider.id)
-        return held is not None and held.generation == entry.generation
+        if held is None or held.generation != entry.generation:
+            raise _SupersededError
+        with self._clients.lease(entry, key) as client:
+            yield client
 
     async def _call(self, progress: Progress, entry: Entry, key: ProviderKey | None, request: ChatRequest) -> ChatReply:
         """One paid call: intent first, then the request, then what came of it into the progress."""
@@ -206,11 +230,11 @@ class JobRunner:
             progress.calls = attempt
             end = CallEnd(progress.claim.job_id, attempt, "cancelled")
             try:
-                if not await self._is_current(entry):
-                    end = CallEnd(progress.claim.job_id, attempt, "superseded")
-                    raise _SupersededError
-                with self._clients.lease(entry, key) as client:
+                async with self._lease(entry, key) as client:
                     reply = await client.complete(model, request)
+            except _SupersededError:
+                end = CallEnd(progress.claim.job_id, attempt, "superseded")
+                raise
             except CallError as error:
                 tokens = error.input_tokens, error.output_tokens
                 progress.usage += Usage(*tokens)

@@ -6,7 +6,7 @@ import sys
 import typer
 
 from config.errors import TicketflowError
-from producer.commands import batches, checks, database, job_selection, jobs, providers, stack
+from producer.commands import batches, checks, database, job_selection, jobs, provider_checks, providers, stack
 from producer.commands.output import note, print_error
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 stack.register(app)
+provider_checks.register(providers.app)
 app.add_typer(providers.app, name="providers", help="The providers that jobs may name, and their keys.")
 jobs.register(app)
 job_selection.register(jobs.app)

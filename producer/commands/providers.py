@@ -23,6 +23,12 @@ URL_HELP = "HTTPS, or HTTP to localhost, such as http://localhost:11434/v1."
 MODEL_HELP = "The model that jobs use unless they name another."
 TIMEOUT_HELP = "Deadline of one call in seconds."
 STRUCTURED = typer.Option("--structured-output/--no-structured-output", help="The endpoint honours JSON schemas.")
+MULTIMODAL = typer.Option("--multimodal/--no-multimodal", help="Its models take images.")
+RequestsOption = Annotated[
+    int | None, typer.Option(help="Most requests a minute, over all workers; 0 is no limit.", min=0)
+]
+TokensOption = Annotated[int | None, typer.Option(help="Most tokens a minute, in and out; 0 is no limit.", min=0)]
+InFlightOption = Annotated[int | None, typer.Option(help="Most calls at once, over all workers; 0 is no limit.", min=0)]
 WaitOption = Annotated[
     float, typer.Option("--wait", metavar="SECONDS", min=0, help="Wait for the workers to follow, at most so long.")
 ]
@@ -74,12 +80,18 @@ def add(
         str, typer.Option("--type", help="Wire protocol: openai-compatible, groq or gemini.")
     ] = "openai-compatible",
     structured_output: Annotated[bool, STRUCTURED] = False,
+    multimodal: Annotated[bool, MULTIMODAL] = False,
+    requests_per_minute: RequestsOption = None,
+    tokens_per_minute: TokensOption = None,
+    calls_in_flight: InFlightOption = None,
     timeout_s: Annotated[float, typer.Option(help=TIMEOUT_HELP)] = 60.0,
+    check: Annotated[bool, typer.Option("--check/--no-check", help="Have a worker try it at once.")] = True,
     wait_s: WaitOption = 5.0,
     as_json: AsJson = False,
 ) -> None:
     """Add a custom provider; every process knows it at once, without a restart."""
     from config.providers import custom_id, parse_provider
+    from producer.commands.provider_checks import first_check
 
     provider = parse_provider(
         {
@@ -88,11 +100,13 @@ def add(
             "type": provider_type,
             "base_url": base_url.rstrip("/"),
             "default_model": model,
-            "capabilities": {"structured_output": structured_output},
+            "capabilities": {"structured_output": structured_output, "multimodal": multimodal},
+            "limits": _limits(requests_per_minute, tokens_per_minute, calls_in_flight),
             "timeout_s": timeout_s,
         }
     )
-    _change("added", provider.id, lambda store: store.add(provider), wait_s, as_json)
+    more = (lambda producer: first_check(producer, provider.id)) if check else None
+    _change("added", provider.id, lambda store: store.add(provider), wait_s, as_json, more)
 
 
 @app.command("set")
@@ -102,6 +116,10 @@ def set_fields(
     base_url: Annotated[str | None, typer.Option(help=URL_HELP)] = None,
     model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
     structured_output: Annotated[bool | None, STRUCTURED] = None,
+    multimodal: Annotated[bool | None, MULTIMODAL] = None,
+    requests_per_minute: RequestsOption = None,
+    tokens_per_minute: TokensOption = None,
+    calls_in_flight: InFlightOption = None,
     timeout_s: Annotated[float | None, typer.Option(help=TIMEOUT_HELP)] = None,
     wait_s: WaitOption = 5.0,
     as_json: AsJson = False,
@@ -114,13 +132,26 @@ def set_fields(
         "base_url": base_url and base_url.rstrip("/"),
         "default_model": model,
         "timeout_s": timeout_s,
+        "capabilities": _given(structured_output=structured_output, multimodal=multimodal) or None,
+        "limits": _limits(requests_per_minute, tokens_per_minute, calls_in_flight) or None,
     }
-    fields = {field: value for field, value in given.items() if value is not None}
-    if structured_output is not None:
-        fields["capabilities"] = {"structured_output": structured_output}
+    fields = _given(**given)
     if not fields:
         raise UsageError("name what is to change, such as --model")
     _change("changed", provider_id, lambda store: store.change(provider_id, fields), wait_s, as_json)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _limits(
+    requests_per_minute: int | None, tokens_per_minute: int | None, calls_in_flight: int | None
+) -> dict[str, Any]:
+    given = _given(
+        requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute, calls_in_flight=calls_in_flight
+    )
+    return {name: value or None for name, value in given.items()}
 
 
 @app.command()
@@ -160,20 +191,27 @@ def remove(provider_id: ProviderArgument, wait_s: WaitOption = 5.0, as_json: AsJ
 
 
 def _change(
-    done: str, provider_id: str, change: "Callable[[ProviderStore], int]", wait_s: float, as_json: bool
+    done: str,
+    provider_id: str,
+    change: "Callable[[ProviderStore], int]",
+    wait_s: float,
+    as_json: bool,
+    more: "Callable[[Producer], dict[str, Any]] | None" = None,
 ) -> None:
     """Makes a change, waits until the workers follow, and says both; status 1 if some are behind."""
     from producer import Producer
 
     with Producer.from_env() as producer:
         generation = change(producer.providers)
-        reached = _followed(producer, generation, wait_s)
-    document = {"id": provider_id, "generation": generation, "workers": reached.document}
+        reached = followed(producer, generation, wait_s)
+        found = more(producer) if more else {}
+    document = {"id": provider_id, "generation": generation, "workers": reached.document, **found}
     emit(as_json, document, lambda: print(f"{done} {provider_id} (generation {generation})\n{reached}"))
     _fail_if_behind(reached, wait_s)
 
 
-def _followed(producer: "Producer", generation: int, wait_s: float) -> "Convergence":
+def followed(producer: "Producer", generation: int, wait_s: float) -> "Convergence":
+    """How far the workers have come, after waiting for them."""
     from config.presence import PresenceBoard
     from producer.convergence import wait_for_generation
 
@@ -205,7 +243,7 @@ def set_key(provider_id: ProviderArgument, wait_s: WaitOption = 5.0, as_json: As
             raise ServiceUnavailableError(
                 error.service, error.address, f"{error.reason}; the key is stored, and workers read it within a minute"
             ) from None
-        reached = _followed(producer, generation, wait_s)
+        reached = followed(producer, generation, wait_s)
     document = {"id": provider_id, "key_version": version, "generation": generation, "workers": reached.document}
     emit(as_json, document, lambda: print(f"stored the key of {provider_id} (version {version})\n{reached}"))
     _fail_if_behind(reached, wait_s)

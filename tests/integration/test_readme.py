@@ -28,7 +28,17 @@ def test_the_program_of_the_readme_runs(stack: Stack, tmp_path: Path) -> None:
         llm.scenario([{"type": "reply", "text": json.dumps(SUMMARY)}])
         add = ("--name", "Readme", "--base-url", llm.groq_url, "--model", "llama-3.3-70b-versatile", "--type", "groq")
         added = subprocess.run(
-            [sys.executable, "-m", "producer.commands", "providers", "add", *add, "--id", "custom-readme"],
+            [
+                sys.executable,
+                "-m",
+                "producer.commands",
+                "providers",
+                "add",
+                *add,
+                "--id",
+                "custom-readme",
+                "--no-check",
+            ],
             env=clean_environment(environment),
             cwd=ROOT,
             check=False,

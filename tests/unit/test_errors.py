@@ -13,6 +13,7 @@ ARGUMENTS: dict[type, tuple[object, ...]] = {
     errors.UnknownNameError: ("provider", "grok", ("groq", "openai")),
     errors.InvalidInputError: (((3, "not JSON"),),),
     errors.ServiceUnavailableError: ("Redis", "localhost:6379", "refused"),
+    errors.NoWorkerError: ("a worker", "localhost:6379"),
     errors.StartFailedError: ("Valkey", "valkey.log", "no such file"),
     errors.JobFailedError: ("id", "ProviderServerError", "503"),
     errors.WaitTimeoutError: ("job", "id", 3.0),

@@ -74,6 +74,23 @@ class Adapter(ABC):
         """
         return await self._within_deadline(self._models)
 
+    async def reach(self) -> int:
+        """The status with which the endpoint answers a request without a key; any will do.
+
+        Raises:
+            CallError: no answer came, or its address may not be dialled.
+        """
+        try:
+            return await self._within_deadline(self._reach)
+        except CallError as error:
+            if error.status is None:
+                raise
+            return error.status  # a redirect, say: it is not followed, but it is an answer
+
+    async def _reach(self) -> int:
+        async with self._session.get(self.provider.base_url, allow_redirects=False) as answer:
+            return answer.status
+
     async def _within_deadline(self, work: Callable[[], Awaitable[Answer]]) -> Answer:
         """Runs a call; whatever goes wrong leaves as a CallError."""
         deadline = asyncio.timeout(self.provider.timeout_s)
