@@ -105,6 +105,27 @@ class ProviderStore:
             connection.execute(_sql("delete_provider"), {"id": provider_id})
         return generation
 
+    def apply(self, definitions: Mapping[str, Mapping[str, Any] | None], seen: int) -> int:
+        """Makes several changes as one, and returns the new generation.
+
+        Args:
+            definitions: what to store, by provider id: all of a custom provider, the overrides of a built-in; None
+                takes away what is stored. They have been validated.
+            seen: the generation that they were computed from.
+
+        Raises:
+            ConflictError: the registry has changed since.
+        """
+        with self._change() as (connection, generation):
+            if generation != seen + 1:
+                raise ConflictError("the providers were changed meanwhile and nothing was done: run it again")
+            for provider_id, definition in definitions.items():
+                if definition is None:
+                    connection.execute(_sql("delete_provider"), {"id": provider_id})
+                else:
+                    _write(connection, provider_id, dict(definition), generation)
+        return generation
+
     def key_was_set(self, provider_id: str) -> int:
         """Has every process read a provider's key anew, and returns the new generation.
 

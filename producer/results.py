@@ -2,8 +2,10 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from config.errors import OutputError
 from jobs.views import Job
@@ -17,12 +19,28 @@ def write_results(jobs: Iterable[Job], name: str) -> int:
     """
     if name == "-":
         return _write(jobs, sys.stdout.write)
+    with _in_place_of(name) as stream:
+        return _write(jobs, stream.write)
+
+
+def write_text(text: str, name: str) -> None:
+    """Writes a text to a file, or to standard output for ``-``; raises OutputError as ``write_results``."""
+    if name == "-":
+        sys.stdout.write(text)
+        return
+    with _in_place_of(name) as stream:
+        stream.write(text)
+
+
+@contextmanager
+def _in_place_of(name: str) -> Iterator[TextIO]:
+    """A file beside the target, moved into its place when the block has ended well."""
     target = Path(name)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         try:
             with part.open("w", encoding="utf-8") as stream:
-                count = _write(jobs, stream.write)
+                yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
             part.replace(target)
@@ -30,7 +48,6 @@ def write_results(jobs: Iterable[Job], name: str) -> int:
             part.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{name} cannot be written: {error.strerror}") from None
-    return count
 
 
 def _write(jobs: Iterable[Job], write: Callable[[str], object]) -> int:

@@ -6,7 +6,17 @@ import sys
 import typer
 
 from config.errors import TicketflowError
-from producer.commands import batches, checks, database, job_selection, jobs, provider_checks, providers, stack
+from producer.commands import (
+    batches,
+    checks,
+    database,
+    job_selection,
+    jobs,
+    provider_checks,
+    provider_files,
+    providers,
+    stack,
+)
 from producer.commands.output import note, print_error
 
 app = typer.Typer(
@@ -19,6 +29,7 @@ app = typer.Typer(
 )
 stack.register(app)
 provider_checks.register(providers.app)
+provider_files.register(providers.app)
 app.add_typer(providers.app, name="providers", help="The providers that jobs may name, and their keys.")
 jobs.register(app)
 job_selection.register(jobs.app)

@@ -1,12 +1,11 @@
 """``ticketflow jobs list`` and ``jobs rerun``: jobs by what they have in common."""
 
 import re
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producer.commands.output import AsJson, emit, note, table
+from producer.commands.output import AsJson, confirm, emit, table
 
 if TYPE_CHECKING:
     from jobs.selection import Selection
@@ -81,24 +80,6 @@ def rerun(
             confirm(f"run {_counted(ended)} jobs again?", yes)
         total = producer.rerun(selection) if ended else 0
     emit(as_json, {"queued": total}, lambda: print(f"queued {total} jobs again"))
-
-
-def confirm(question: str, yes: bool) -> None:
-    """Asks on a terminal; elsewhere only ``--yes`` will do.
-
-    Raises:
-        UsageError: nobody can be asked.
-        typer.Exit: the answer is no.
-    """
-    from config.errors import UsageError
-
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError(f"{question} Nobody can be asked here: say --yes")
-    if not typer.confirm(question, err=True):
-        note("nothing was done")
-        raise typer.Exit(1)
 
 
 def _selection(

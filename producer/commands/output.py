@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from config.errors import TicketflowError
+from config.errors import TicketflowError, UsageError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
@@ -24,6 +24,22 @@ def emit(as_json: bool, document: Any, text: Callable[[], None]) -> None:
 def note(text: str) -> None:
     """Tells people something on standard error, where no program reads it."""
     print(text, file=sys.stderr, flush=True)
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Asks on a terminal; elsewhere only ``--yes`` will do.
+
+    Raises:
+        UsageError: nobody can be asked.
+        typer.Exit: the answer is no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} Nobody can be asked here: say --yes")
+    if not typer.confirm(question, err=True):
+        note("nothing was done")
+        raise typer.Exit(1)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

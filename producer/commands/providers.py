@@ -207,7 +207,7 @@ def _change(
         found = more(producer) if more else {}
     document = {"id": provider_id, "generation": generation, "workers": reached.document, **found}
     emit(as_json, document, lambda: print(f"{done} {provider_id} (generation {generation})\n{reached}"))
-    _fail_if_behind(reached, wait_s)
+    fail_if_behind(reached, wait_s)
 
 
 def followed(producer: "Producer", generation: int, wait_s: float) -> "Convergence":
@@ -219,7 +219,8 @@ def followed(producer: "Producer", generation: int, wait_s: float) -> "Convergen
     return wait_for_generation(board, producer.ledger, generation, wait_s)
 
 
-def _fail_if_behind(reached: "Convergence", wait_s: float) -> None:
+def fail_if_behind(reached: "Convergence", wait_s: float) -> None:
+    """Exit status 1 where the workers were waited for and some are behind."""
     if reached.behind and wait_s:
         raise typer.Exit(1)
 
@@ -246,7 +247,7 @@ def set_key(provider_id: ProviderArgument, wait_s: WaitOption = 5.0, as_json: As
         reached = followed(producer, generation, wait_s)
     document = {"id": provider_id, "key_version": version, "generation": generation, "workers": reached.document}
     emit(as_json, document, lambda: print(f"stored the key of {provider_id} (version {version})\n{reached}"))
-    _fail_if_behind(reached, wait_s)
+    fail_if_behind(reached, wait_s)
 
 
 def _read_key(provider_id: str) -> str:
