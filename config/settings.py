@@ -57,16 +57,25 @@ class Settings(BaseSettings):
     vault_url: Annotated[str, _url_of("http", "https")] | None = Field(
         None, description="Vault or OpenBao; without it keys come from TICKETFLOW_KEY_<ID>"
     )
-    vault_token: SecretStr | None = Field(None, description="Vault token; or use the role id and secret id")
-    vault_role_id: str | None = Field(None, description="AppRole role id")
+    vault_token: SecretStr | None = Field(None, description="Vault token; or an AppRole, or a Kubernetes role")
+    vault_role_id: str | None = Field(None, description="AppRole role id, with one of the next three")
     vault_secret_id: SecretStr | None = Field(None, description="AppRole secret id")
+    vault_secret_id_file: Path | None = Field(None, description="file with the secret id, read anew at each login")
+    vault_secret_id_wrapped: SecretStr | None = Field(
+        None, description="wrapping token that holds the secret id; good for one start of one worker"
+    )
+    vault_k8s_role: str | None = Field(None, description="role of Vault's Kubernetes auth")
+    vault_k8s_token_file: Path = Field(
+        Path("/var/run/secrets/kubernetes.io/serviceaccount/token"), description="the service account's token"
+    )
+    vault_auth_mount: Segment | None = Field(None, description="mount of the auth method, if not approle or kubernetes")
     vault_namespace: str | None = Field(None, description="Vault namespace, if it has any")
     vault_ca_file: Path | None = Field(None, description="PEM file of the CA that signed Vault's certificate")
     vault_mount: Segment = Field("ticketflow", description="mount point of the KV v2 engine")
     vault_prefix: Segment = Field("providers", description="folder of the keys below the mount")
     key_ttl_s: Annotated[float, Field(gt=0)] = Field(60.0, description="a key is read again after so many seconds")
     key_stale_s: Annotated[float, Field(ge=0)] = Field(
-        900.0, description="how long a known key serves while Vault is away"
+        3600.0, description="how long a known key serves while Vault is away"
     )
     gemini_sdk: Literal["google-genai", "google-generativeai"] = Field(
         "google-genai", description="back end of the gemini adapter: google-genai or google-generativeai"
@@ -160,12 +169,19 @@ def _meant(name: str, known: set[str]) -> str:
 
 def _vault_problems(values: dict[str, str]) -> list[str]:
     """What no single field can tell; checked beside the fields, so that all mistakes are told at once."""
-    url, token, role, secret = (f"{PREFIX}VAULT_{name}" for name in ("URL", "TOKEN", "ROLE_ID", "SECRET_ID"))
+    url, token, role, k8s = (f"{PREFIX}VAULT_{name}" for name in ("URL", "TOKEN", "ROLE_ID", "K8S_ROLE"))
+    secret = f"{PREFIX}VAULT_SECRET_ID"
+    secrets = [name for name in (secret, f"{secret}_FILE", f"{secret}_WRAPPED") if name in values]
+    ways = [name for name in (token, role, k8s) if name in values]
     problems = []
-    if (role in values) != (secret in values):
-        problems.append(f"{role} and {secret} go together")
-    elif url in values and token not in values and role not in values:
-        problems.append(f"{url} is set: give {token}, or {role} and {secret}")
+    if len(secrets) > 1:
+        problems.append(f"{' and '.join(secrets)} exclude each other")
+    if bool(secrets) != (role in values):
+        problems.append(f"{role} and {secret} go together (or {secret}_FILE, or {secret}_WRAPPED)")
+    elif len(ways) > 1:
+        problems.append(f"{' and '.join(ways)} exclude each other")
+    elif url in values and not ways:
+        problems.append(f"{url} is set: give {token}, or {role} and {secret}, or {k8s}")
     return problems
 
 

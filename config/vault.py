@@ -10,10 +10,11 @@ from typing import Any
 import requests
 from hvac import exceptions as hx
 
-from config.errors import KeyMissingError, KeyUnavailableError, ServiceUnavailableError, UsageError
+from config.errors import KeyMissingError, KeyUnavailableError, ServiceUnavailableError, SettingsError, UsageError
 from config.keys import ProviderKey
 from config.settings import Settings, address_of
-from config.vault_session import VaultSession, body_of
+from config.vault_login import LoginRefusedError, unwrapped
+from config.vault_session import VaultSession, body_of, new_client
 
 MISSING_TTL_S = 2.0
 AWAY_PAUSE_S = 2.0
@@ -114,6 +115,7 @@ class VaultKeys:
             try:
                 body_of(self._session.client().auth.token.lookup_self())
             except hx.Forbidden:
+                self._session.forget_token()
                 raise self._away("the token is not accepted") from None
         return self._address
 
@@ -132,7 +134,7 @@ class VaultKeys:
             self._reading = False
 
     def _read(self, provider_id: str) -> ProviderKey:
-        for may_log_in in (self._session.can_log_in, False):
+        for last in (False, True):
             try:
                 answer = self._session.client().secrets.kv.v2.read_secret_version(
                     path=self._path(provider_id),
@@ -140,17 +142,17 @@ class VaultKeys:
                     raise_on_deleted_version=True,
                 )
                 return _key_of(body_of(answer), provider_id)
-            except hx.Forbidden:  # a dead token and a refusing policy look the same: log in once, then it is policy
+            except hx.Forbidden:  # a dead token and a refusing policy look the same: see once, then it is policy
                 self._session.forget_token()
-                if not may_log_in:
+                if last:
                     raise KeyMissingError(
                         provider_id, f"Vault does not let this process read the key of provider {provider_id}"
                     ) from None
             except hx.InvalidPath:
                 raise KeyMissingError.for_provider(provider_id) from None  # hvac's errors carry the body
-            except hx.InvalidRequest:
-                raise KeyUnavailableError(provider_id, "Vault refuses the role id or secret id") from None
-            except _AWAY as error:
+            except LoginRefusedError as error:
+                raise KeyUnavailableError(provider_id, f"Vault at {self._address} cannot be asked: {error}") from None
+            except (*_AWAY, hx.InvalidRequest) as error:
                 raise KeyUnavailableError(
                     provider_id, f"Vault at {self._address} cannot be asked: {type(error).__name__}"
                 ) from None
@@ -190,8 +192,10 @@ class VaultKeys:
     def _errors_of_service(self) -> Iterator[None]:
         try:
             yield
+        except LoginRefusedError as error:
+            raise self._away(str(error)) from None
         except hx.InvalidRequest:
-            raise self._away("it refuses the role id, secret id or request") from None
+            raise self._away("it refuses the request") from None
         except _AWAY as error:
             raise self._away(type(error).__name__) from None
 
@@ -206,3 +210,18 @@ def _key_of(answer: dict[str, Any], provider_id: str) -> ProviderKey:
     if not isinstance(value, str) or not value.strip():
         raise KeyMissingError.for_provider(provider_id)
     return ProviderKey(value.strip(), version)
+
+
+def unwrap_credentials(settings: Settings) -> Settings:
+    """Settings with the secret id in the place of the wrapping token; for the start of a worker.
+
+    Raises:
+        SettingsError: the token is of no use, and why.
+        ServiceUnavailableError: Vault is away, and may be asked again.
+    """
+    try:
+        return unwrapped(settings, new_client(settings))
+    except LoginRefusedError as error:
+        raise SettingsError(str(error)) from None
+    except _AWAY as error:
+        raise ServiceUnavailableError("Vault", address_of(settings.vault_url or ""), type(error).__name__) from None

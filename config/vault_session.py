@@ -11,6 +11,7 @@ import requests
 from hvac import exceptions as hx
 
 from config.settings import Settings
+from config.vault_login import Login, LoginRefusedError, auth_of, login_of
 
 TIMEOUT_S = (2.0, 3.0)
 MIN_RENEWAL_S = 1.0
@@ -20,7 +21,8 @@ class VaultSession:
     """One authenticated hvac client per process: logs in, renews, and logs in again when its token is gone.
 
     It takes nothing from the environment or the home folder, follows no redirect and no proxy, and is made anew after
-    a fork. With a token it renews what can be renewed; with an AppRole it logs in again when the token's life ends.
+    a fork. With a token it renews what can be renewed; else it logs in again when the token's life ends. Whatever may
+    be wrong with the credentials is a LoginRefusedError, so that a refusal of a read is about the read.
 
     Args:
         settings: address and credentials.
@@ -29,6 +31,7 @@ class VaultSession:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings, self._clock = settings, clock
+        self._login = login_of(settings)
         self._pid: int | None = None
         self._client: hvac.Client
         self._renew_at = 0.0
@@ -38,7 +41,7 @@ class VaultSession:
     def client(self) -> hvac.Client:
         """The client, with a token that is good for now; call it with ``lock`` held."""
         if self._pid != os.getpid():
-            self._client = self._new_client()
+            self._client = new_client(self._settings)
             self._pid, self._renew_at = os.getpid(), 0.0
         if self._clock() >= self._renew_at:
             life_s = self._renew()
@@ -46,58 +49,53 @@ class VaultSession:
         return self._client
 
     def forget_token(self) -> None:
-        """After a 403: the next ``client`` logs in again."""
+        """After a 403: the next ``client`` sees whether the token is good, or logs in again."""
         self._client.token = ""
         self._renew_at = 0.0
 
-    @property
-    def can_log_in(self) -> bool:
-        """Whether a refused token can be replaced by logging in."""
-        return bool(self._settings.vault_role_id)
-
-    def _new_client(self) -> hvac.Client:
-        settings = self._settings
-        session = requests.Session()
-        session.trust_env = False
-        verify: str | bool = str(settings.vault_ca_file) if settings.vault_ca_file else True
-        session.verify = verify
-        return hvac.Client(
-            url=settings.vault_url,
-            token="",  # None would read VAULT_TOKEN and ~/.vault-token
-            session=session,
-            verify=verify,
-            timeout=cast(Any, TIMEOUT_S),  # requests takes a pair; the stubs know one number
-            allow_redirects=False,
-            namespace=settings.vault_namespace,
-        )
-
     def _renew(self) -> float:
         """Makes the token good for a while and returns its life in seconds."""
-        if self.can_log_in:
-            return self._renew_login()
+        if self._login:
+            return self._renew_login(self._login)
         token = self._settings.vault_token
         self._client.token = token.get_secret_value() if token else ""
-        data = body_of(self._client.auth.token.lookup_self())["data"]
-        if data.get("renewable"):
-            return float(body_of(self._client.auth.token.renew_self())["auth"]["lease_duration"])
+        try:
+            data = body_of(self._client.auth.token.lookup_self())["data"]
+            if data.get("renewable"):
+                return float(auth_of(self._client.auth.token.renew_self())["lease_duration"])
+        except (hx.Forbidden, hx.InvalidRequest):
+            raise LoginRefusedError("the token is not accepted: it was revoked or has expired") from None
         return float(data.get("ttl") or 3600)
 
-    def _renew_login(self) -> float:
+    def _renew_login(self, login: Login) -> float:
         auth: dict[str, Any] | None = None
         if self._client.token:
             try:
-                auth = body_of(self._client.auth.token.renew_self())["auth"]
+                auth = auth_of(self._client.auth.token.renew_self())
             except (hx.Forbidden, hx.InvalidRequest):
                 auth = None  # expired or revoked
         if auth is None or auth["lease_duration"] < self._first_ttl_s / 3:  # its maximum life is near
-            secret = self._settings.vault_secret_id
             self._client.token = ""
-            answer = self._client.auth.approle.login(
-                role_id=self._settings.vault_role_id, secret_id=secret.get_secret_value() if secret else None
-            )
-            auth = body_of(answer)["auth"]
+            auth = login(self._client)
             self._first_ttl_s = float(auth["lease_duration"])
         return float(auth["lease_duration"])
+
+
+def new_client(settings: Settings) -> hvac.Client:
+    """An hvac client without a token and with none of its surprises (docs/decisions/0002)."""
+    session = requests.Session()
+    session.trust_env = False
+    verify: str | bool = str(settings.vault_ca_file) if settings.vault_ca_file else True
+    session.verify = verify
+    return hvac.Client(
+        url=settings.vault_url,
+        token="",  # None would read VAULT_TOKEN and ~/.vault-token
+        session=session,
+        verify=verify,
+        timeout=cast(Any, TIMEOUT_S),  # requests takes a pair; the stubs know one number
+        allow_redirects=False,
+        namespace=settings.vault_namespace,
+    )
 
 
 def body_of(answer: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from typing import Any
 
 from celery.concurrency import get_implementation
@@ -16,10 +17,14 @@ from celery.signals import (
 )
 
 from config.broker import RUN_JOBS, make_app
+from config.errors import ServiceUnavailableError, SettingsError
 from config.settings import load_settings
 from jobs.ids import parse_id
 from worker.adapters import quiet_sdks, scrub_environment
 from worker.runtime import Runtime
+
+UNWRAP_S = 15.0
+"""Patience with Vault at the start; then the process ends, and may be started again with the same token."""
 
 log = logging.getLogger(__name__)
 settings = load_settings()
@@ -49,8 +54,26 @@ def _open_runtime() -> Runtime:
 def _worker_starts(sender: Any = None, **_: Any) -> None:
     scrub_environment()
     quiet_sdks()
+    _unwrap()
     if not issubclass(get_implementation(sender.pool_cls), PreforkPool):  # its children make their own, after the fork
         _open_runtime()
+
+
+def _unwrap() -> None:
+    """A wrapped secret id can be had once: here, before the fork, so that the children have it too."""
+    global settings
+    deadline = time.monotonic() + UNWRAP_S
+    while settings.vault_secret_id_wrapped:
+        from config.vault import unwrap_credentials  # hvac, for those who need it
+
+        try:
+            settings = unwrap_credentials(settings)
+        except (SettingsError, ServiceUnavailableError) as error:
+            if isinstance(error, SettingsError) or time.monotonic() > deadline:
+                log.error("%s", error)  # noqa: TRY400 - the words say it all
+                raise SystemExit(1) from None
+            log.warning("%s", error)
+            time.sleep(1)
 
 
 @worker_process_init.connect

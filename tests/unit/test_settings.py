@@ -108,3 +108,44 @@ def test_every_setting_is_in_the_example_file_with_its_default() -> None:
         default = field.default
         expected[PREFIX + name.upper()] = "" if default in (None, ()) else str(default)
     assert lines == expected
+
+
+VAULT = {"TICKETFLOW_VAULT_URL": "http://localhost:8200"}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "give TICKETFLOW_VAULT_TOKEN, or TICKETFLOW_VAULT_ROLE_ID and"),
+        (
+            {"TOKEN": "t", "ROLE_ID": "r", "SECRET_ID": "s"},
+            "VAULT_TOKEN and TICKETFLOW_VAULT_ROLE_ID exclude each other",
+        ),
+        ({"ROLE_ID": "r", "SECRET_ID": "s", "K8S_ROLE": "w"}, "ROLE_ID and TICKETFLOW_VAULT_K8S_ROLE exclude"),
+        ({"ROLE_ID": "r"}, "ROLE_ID and TICKETFLOW_VAULT_SECRET_ID go together"),
+        ({"SECRET_ID_FILE": "f", "TOKEN": "t"}, "ROLE_ID and TICKETFLOW_VAULT_SECRET_ID go together"),
+        ({"ROLE_ID": "r", "SECRET_ID": "s", "SECRET_ID_WRAPPED": "w"}, "SECRET_ID_WRAPPED exclude each other"),
+        ({"ROLE_ID": "r", "SECRET_ID": "s", "AUTH_MOUNT": "../x"}, "AUTH_MOUNT: must be letters"),
+    ],
+)
+def test_one_way_to_log_in(monkeypatch: pytest.MonkeyPatch, given: dict[str, str], words: str) -> None:
+    for name, value in (VAULT | {f"TICKETFLOW_VAULT_{key}": value for key, value in given.items()}).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=words):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"TOKEN": "t"},
+        {"ROLE_ID": "r", "SECRET_ID": "s"},
+        {"ROLE_ID": "r", "SECRET_ID_FILE": "f"},
+        {"ROLE_ID": "r", "SECRET_ID_WRAPPED": "w", "AUTH_MOUNT": "team-a"},
+        {"K8S_ROLE": "w"},
+    ],
+)
+def test_ways_to_log_in(monkeypatch: pytest.MonkeyPatch, given: dict[str, str]) -> None:
+    for name, value in (VAULT | {f"TICKETFLOW_VAULT_{key}": value for key, value in given.items()}).items():
+        monkeypatch.setenv(name, value)
+    load_settings()
