@@ -27,11 +27,15 @@ class Books(Protocol):
 
 @dataclass
 class Progress:
-    """What has been done for a job under this claim; ``calls`` goes on from earlier ones."""
+    """What has been done for a job under this claim; ``calls`` goes on from earlier ones.
+
+    ``superseded`` counts those of them that were never sent, since the provider was changed at the last moment.
+    """
 
     claim: Claim
     deadline: float
     calls: int
+    superseded: int = 0
     usage: Usage = field(default_factory=Usage)
     origin: Origin | None = None
     ended: list[LedgerEntry] = field(default_factory=list)
@@ -39,7 +43,7 @@ class Progress:
     @property
     def attempt(self) -> int:
         """The number of the call under way among those that the budget of attempts is for; from 1."""
-        return max(self.calls - self.claim.retries_from, 1)
+        return max(self.calls - self.superseded - self.claim.retries_from, 1)
 
     def settlement(self, state: str, result: str | None = None, error: CallError | None = None) -> Settlement:
         """The job's end."""

@@ -28,6 +28,7 @@ from jobs.ledger import Ledger
 from jobs.work import WorkLedger
 from worker.adapters import adapter_class, make_adapter
 from worker.books import THREADS, LedgerBooks
+from worker.caller import Caller
 from worker.clients import ClientCache
 from worker.job_runner import JobRunner
 from worker.registry_watch import RegistryWatch
@@ -92,7 +93,7 @@ class Runtime:
 
         A message whose calls were cut off is done with: its jobs are back in the queue of the ledger.
         """
-        if self._runner.draining:
+        if self._caller.draining:
             return False
         try:
             self._submit(self._tracked(job_ids)).result()
@@ -102,7 +103,7 @@ class Runtime:
 
     def drain(self) -> None:
         """Begins no further call; calls in flight get the grace time, then they are cut off and their jobs go back."""
-        self._runner.draining = True
+        self._caller.draining = True
         self._submit(self._cut_off())
 
     def close(self) -> None:
@@ -129,16 +130,15 @@ class Runtime:
         self._session: aiohttp.ClientSession = guarded_session(settings.egress, settings.response_max_bytes)
         self._clients = ClientCache(lambda provider, key: make_adapter(provider, key, self._session, settings))
         self._books = LedgerBooks(self._work)
-        policy = RetryPolicy(settings.max_attempts)
-        self._runner = JobRunner(
+        self._caller = Caller(
             self.registry,
             self._keys,
             self._clients,
             self._books,
             lambda provider: adapter_class(provider, settings),
-            policy,
             settings.calls_in_flight,
         )
+        self._runner = JobRunner(self._caller, self._books, RetryPolicy(settings.max_attempts))
         self._slices = SliceRunner(self._books, self._runner, self._dispatcher, settings)
 
     async def _tracked(self, job_ids: Sequence[UUID]) -> None:

@@ -1,0 +1,187 @@
+"""Calls to providers: prepared with definition and key, entered as intents, made through a leased client, accounted."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from config.egress import is_local_url
+from config.errors import CallError, KeyMissingError, ProviderDisabledError, UnknownNameError
+from config.keys import KeySource, ProviderKey
+from config.providers import Provider
+from config.registry import Entry, Registry
+from jobs.chat import ChatReply, ChatRequest, Usage
+from jobs.records import CallEnd, CallStart, Origin
+from worker.adapters import Adapter
+from worker.clients import ClientCache
+from worker.progress import Books, Progress
+
+UNSEEN_S = 8.0
+"""A process silent for ten seconds (``config.presence.TTL_S``) is passed over by those who wait for a change."""
+
+
+class LeaseLostError(Exception):
+    """The job is no longer ours: nothing may be called or settled for it."""
+
+
+class YieldError(Exception):
+    """The slice's time is up or the process stops: the job goes back before its next call."""
+
+
+class SupersededError(Exception):
+    """The provider was changed while the call was being prepared: it is prepared anew."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a call needs: a provider as it is defined now, and its key (None where it needs none)."""
+
+    entry: Entry
+    key: ProviderKey | None
+
+    def origin(self, model: str | None) -> Origin:
+        """Where an answer comes from; ``model`` None is the provider's default."""
+        provider = self.entry.provider
+        version = self.key.version if self.key else None
+        return Origin(provider.id, self.entry.generation, version, model or provider.default_model)
+
+
+class Caller:
+    """Makes calls, each on the books; the one way to a provider.
+
+    Args:
+        registry: resolves provider ids.
+        keys: gives their keys.
+        clients: gives their clients.
+        books: where intents are entered.
+        load: loads what the client of a provider needs; may take its time.
+        calls_in_flight: most calls at once in this process.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        keys: KeySource,
+        clients: ClientCache,
+        books: Books,
+        load: Callable[[Provider], object],
+        calls_in_flight: int,
+    ) -> None:
+        self._registry, self._keys, self._clients, self._books = registry, keys, clients, books
+        self._load, self._loaded = load, set[str]()
+        self._slots = asyncio.Semaphore(calls_in_flight)
+        self.draining = False
+
+    async def prepare(self, provider_id: str, *, fresh_key: bool = False) -> Prepared:
+        """A provider that jobs may use, with its key.
+
+        Raises:
+            ProviderDisabledError: it was removed or disabled.
+            KeyMissingError, KeyUnavailableError, ServiceUnavailableError: nothing can be called now.
+        """
+        entry = await self.resolve(provider_id)
+        if not entry.provider.enabled:
+            raise ProviderDisabledError(provider_id, f"provider {provider_id} is disabled")
+        return Prepared(entry, await self.key(entry.provider, fresh=fresh_key))
+
+    async def resolve(self, provider_id: str) -> Entry:
+        """A provider, also a disabled one, with its SDK loaded."""
+        entry = self._registry.held(provider_id)
+        if entry is None:
+            try:
+                entry = await self._books.in_thread(lambda: self._registry.resolve(provider_id))
+            except UnknownNameError:
+                raise ProviderDisabledError(provider_id, f"provider {provider_id} has been removed") from None
+        provider = entry.provider
+        if provider.type not in self._loaded:
+            await self._books.in_thread(lambda: self._load(provider))
+            self._loaded.add(provider.type)
+        return entry
+
+    async def key(self, provider: Provider, *, fresh: bool) -> ProviderKey | None:
+        """The provider's key; one on this machine may do without."""
+        try:
+            held = None if fresh else self._keys.held(provider.id)
+            return held or await self._books.in_thread(lambda: self._keys.get(provider.id, fresh=fresh))
+        except KeyMissingError:
+            if is_local_url(provider.base_url):
+                return None
+            raise
+
+    async def call(self, progress: Progress, request: ChatRequest, *, fresh_key: bool = False) -> ChatReply:
+        """One paid call, by the definition and key as of when it is made.
+
+        Args:
+            progress: of the job; keeps what came of the call.
+            request: what is asked.
+            fresh_key: ask the key's source first.
+
+        Raises:
+            CallError: why there is no answer.
+            LeaseLostError, YieldError: nothing was called, and nothing may be now.
+        """
+        while True:
+            prepared = await self.prepare(progress.claim.provider_id, fresh_key=fresh_key)
+            try:
+                return await self.make(progress, prepared, request)
+            except SupersededError:
+                continue
+
+    async def make(self, progress: Progress, prepared: Prepared, request: ChatRequest) -> ChatReply:
+        """One paid call as prepared: intent first, then the request, then what came of it into the progress.
+
+        Raises:
+            SupersededError: the definition is not that any more; nothing was called.
+        """
+        async with self._slots:
+            if self.draining or time.monotonic() > progress.deadline:
+                raise YieldError
+            self._check_current(prepared)  # waiting for a slot may have taken long
+            progress.origin = prepared.origin(progress.claim.model)
+            start = CallStart(progress.claim.job_id, progress.claim.fence, progress.calls + 1, progress.origin)
+            if not await self._books.begin(start):
+                raise LeaseLostError
+            progress.calls = start.attempt
+            end = CallEnd(start.job_id, start.attempt, "cancelled")
+            try:
+                async with self.lease(prepared) as client:
+                    reply = await client.complete(progress.origin.model, request)
+            except SupersededError:
+                progress.superseded += 1
+                end = CallEnd(start.job_id, start.attempt, "superseded")
+                raise
+            except CallError as error:
+                tokens = error.input_tokens, error.output_tokens
+                progress.usage += Usage(*tokens)
+                end = CallEnd(start.job_id, start.attempt, error.error_type, error.status, *tokens)
+                raise
+            else:
+                usage = reply.usage
+                progress.usage += usage
+                end = CallEnd(start.job_id, start.attempt, "succeeded", 200, usage.input_tokens, usage.output_tokens)
+                return reply
+            finally:
+                progress.ended.append(end)
+
+    @asynccontextmanager
+    async def lease(self, prepared: Prepared) -> AsyncIterator[Adapter]:
+        """A client, if the definition still stands.
+
+        Asked last of all: between this and the request nothing else runs, and a process that says that it holds a
+        newer definition has dropped the older one on this loop before. So no call follows a change that was seen.
+        A process that was frozen for long is shown no more, and nobody waits for it: it looks before it calls.
+
+        Raises:
+            SupersededError: it does not.
+        """
+        if self._registry.age_s > UNSEEN_S:
+            await self._books.in_thread(self._registry.check)
+        self._check_current(prepared)
+        with self._clients.lease(prepared.entry, prepared.key) as client:
+            yield client
+
+    def _check_current(self, prepared: Prepared) -> None:
+        held = self._registry.held(prepared.entry.provider.id)
+        if held is None or held.generation != prepared.entry.generation:
+            raise SupersededError
