@@ -28,11 +28,14 @@ class WorkerProcess:
         environment: its settings.
         log: file for what it prints.
         pool: Celery's pool: threads, or processes (its other name for prefork).
+        level: of its log.
         ready: wait until it shows itself; who starts many waits for all of them at the end.
     """
 
-    def __init__(self, environment: dict[str, str], log: Path, pool: str = "threads", *, ready: bool = True) -> None:
-        self._environment, self.log, self._pool, self._wait = environment, log, pool, ready
+    def __init__(
+        self, environment: dict[str, str], log: Path, pool: str = "threads", *, ready: bool = True, level: str = "INFO"
+    ) -> None:
+        self._environment, self.log, self._pool, self._wait, self._level = environment, log, pool, ready, level
 
     def __enter__(self) -> Self:
         command = [
@@ -45,7 +48,16 @@ class WorkerProcess:
             "worker.app",
             "worker",
         ]
-        command += ["-P", self._pool, "-Q", "interactive,bulk", "--without-gossip", "--without-mingle", "-l", "INFO"]
+        command += [
+            "-P",
+            self._pool,
+            "-Q",
+            "interactive,bulk",
+            "--without-gossip",
+            "--without-mingle",
+            "-l",
+            self._level,
+        ]
         if self._pool == "processes":
             command += ["-c", "2"]
         self._output = self.log.open("ab")
