@@ -2,16 +2,20 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from config.database import Connection, Database
-from config.errors import UnknownNameError
+from config.errors import ConflictError, UnknownNameError
 from config.redis_names import BULK_QUEUE, INTERACTIVE_QUEUE
 from config.resources import text_of
 from jobs.ids import new_id, parse_id
 from jobs.kind import NewJob
 from jobs.views import Batch, Call, Job, batch_of, call_of, job_of
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
 
 PAGE_ROWS = 1000
 
@@ -51,18 +55,68 @@ class Ledger:
         )
         return job_id
 
-    def accept_batch(self, target: Target, jobs: Iterable[NewJob]) -> UUID:
-        """Records a batch, all of it or nothing, reading the jobs as a stream; returns its id.
+    def accept_batch(self, target: Target, jobs: Iterable[NewJob], name: str | None = None) -> tuple[UUID, bool]:
+        """Records a batch, all of it or nothing, reading the jobs as a stream; returns its id and whether it is new.
 
         An error that the iterator raises undoes the whole.
+
+        Args:
+            target: what is to be done, and by whom.
+            jobs: read to the end.
+            name: of the batch; given again with the same jobs, nothing is recorded twice.
+
+        Raises:
+            ConflictError: the name belongs to a batch of other jobs.
         """
-        batch_id = new_id()
-        identity = {"kind": target.kind, "provider_id": target.provider_id, "model": target.model}
+        batch_id, digest = new_id(), sha256()
+        row = {"id": batch_id, "name": name, "kind": target.kind, "provider_id": target.provider_id}
         with self._database.transaction() as connection:
-            connection.execute(statement("insert_batch").encode(), {"id": batch_id, **identity})
-            total = _copy(connection, batch_id, target, jobs)
-            connection.execute(statement("complete_batch").encode(), {"id": batch_id, "total": total})
-        return batch_id
+            sql = statement("insert_batch").encode()
+            if connection.execute(sql, {**row, "model": target.model}).fetchone():
+                total = _copy(connection, batch_id, target, _digested(jobs, digest))
+                given = {"id": batch_id, "total": total, "digest": digest.hexdigest()}
+                connection.execute(statement("complete_batch").encode(), given)
+                return batch_id, True
+        for _ in _digested(jobs, digest):
+            pass
+        (known,) = self._database.query(statement("named_batch"), {"name": name})
+        if known["input_digest"] != digest.hexdigest():
+            raise ConflictError(f"the name {name!r} belongs to a batch of other jobs ({known['id']}): use another one")
+        return known["id"], False
+
+    def cancel_batch(self, batch_id: str) -> tuple[int, int]:
+        """Ends a batch's queued jobs and asks for the running ones to be stopped; returns how many of each.
+
+        Raises:
+            UnknownNameError: there is no such batch.
+        """
+        return self._cancel(batch_id=UUID(self.batch(batch_id).batch_id))
+
+    def cancel_job(self, job_id: str) -> tuple[int, int]:
+        """The same for one job."""
+        return self._cancel(job_id=UUID(self.job(job_id).job_id))
+
+    def _cancel(self, *, batch_id: UUID | None = None, job_id: UUID | None = None) -> tuple[int, int]:
+        """Queued ones first: what a worker claims meanwhile is running when the second statement looks."""
+        counts = []
+        with self._database.transaction() as connection:
+            for name in ("cancel_queued", "cancel_running"):
+                given = {"batch_id": batch_id, "job_id": job_id}
+                row = connection.execute(statement(name).encode(), given).fetchone()
+                counts.append(int(row["n"]) if row else 0)
+        return counts[0], counts[1]
+
+    def pause(self, batch_id: str) -> bool:
+        """Lets no further job of a batch begin; False if it has ended. Raises UnknownNameError."""
+        return bool(self._database.query(statement("pause_batch"), {"id": UUID(self.batch(batch_id).batch_id)}))
+
+    def resume(self, batch_id: str) -> bool:
+        """Lets a paused batch go on, once its jobs are sent; False if it has ended. Raises UnknownNameError."""
+        return bool(self._database.query(statement("resume_batch"), {"id": UUID(self.batch(batch_id).batch_id)}))
+
+    def batches(self, limit: int) -> list[Batch]:
+        """The newest batches, newest first."""
+        return [batch_of(row) for row in self._database.query(statement("select_batches"), {"limit": limit})]
 
     def take_unsent(self, batch_id: UUID, limit: int) -> list[tuple[UUID, str]]:
         """Marks the next jobs of a batch as sent and returns their ids with their provider ids, in input order."""
@@ -118,6 +172,12 @@ class Ledger:
 def statement(name: str) -> str:
     """A statement of the ledger, by the name of its file."""
     return text_of("jobs", f"sql/{name}.sql")
+
+
+def _digested(jobs: Iterable[NewJob], digest: "Hash") -> Iterator[NewJob]:
+    for job in jobs:
+        digest.update(f"{len(job.custom_id or '')}:{job.custom_id or ''}{len(job.input)}:{job.input}".encode())
+        yield job
 
 
 def _copy(connection: Connection, batch_id: UUID, target: Target, jobs: Iterable[NewJob]) -> int:

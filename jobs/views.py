@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-BatchState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+BatchState = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 DONE: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 
 
@@ -74,6 +74,7 @@ class Batch(_View):
     """One batch, from its counters; failed if it ended with any failed job."""
 
     batch_id: str
+    name: str | None
     kind: str
     provider_id: str
     state: BatchState
@@ -140,6 +141,8 @@ def batch_of(row: dict[str, Any]) -> Batch:
 
 
 def _state(row: dict[str, Any], ended: int) -> BatchState:
+    if row["finished_at"] is None and row["paused"]:
+        return "paused"
     if row["finished_at"] is None:
         return "running" if row["running"] or ended else "queued"
     if row["failed"]:

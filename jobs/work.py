@@ -65,6 +65,15 @@ class WorkLedger:
         """Says that this process stops and holds nothing any more."""
         self._database.query(statement("end_lease"), {"worker_id": self.worker_id})
 
+    def asked_back(self) -> list[tuple[UUID, int, bool]]:
+        """Jobs of this process that somebody wants back: id, fence, and whether to end it (or its batch is paused)."""
+        rows = self._database.query(statement("asked_back"), {"worker_id": self.worker_id})
+        return [(row["id"], row["fence"], row["cancel_asked"]) for row in rows]
+
+    def unsend(self, job_ids: Sequence[UUID]) -> None:
+        """Gives queued jobs of batches back to their batches, which send them again when it is their turn."""
+        self._database.query(statement("unsend"), {"ids": list(job_ids)})
+
     def in_hand(self) -> dict[UUID, int]:
         """The jobs that the ledger thinks this process has, with their fences."""
         rows = self._database.query(statement("jobs_in_hand"), {"worker_id": self.worker_id})

@@ -48,10 +48,10 @@ class JobHandle:
 
 
 class BatchHandle:
-    """A batch that was accepted as a whole."""
+    """A batch that was accepted as a whole; ``is_new`` is False where it was already there under its name."""
 
-    def __init__(self, ledger: Ledger, batch_id: str) -> None:
-        self._ledger, self.batch_id = ledger, batch_id
+    def __init__(self, ledger: Ledger, batch_id: str, *, is_new: bool = True) -> None:
+        self._ledger, self.batch_id, self.is_new = ledger, batch_id, is_new
 
     def __repr__(self) -> str:
         return f"BatchHandle({self.batch_id})"

@@ -105,7 +105,13 @@ class Producer:
         return JobHandle(self.ledger, str(job_id), kind)
 
     def submit_batch(
-        self, kind: str, inputs: Iterable[NewJob], *, provider: str, model: str | None = None
+        self,
+        kind: str,
+        inputs: Iterable[NewJob],
+        *,
+        provider: str,
+        model: str | None = None,
+        name: str | None = None,
     ) -> BatchHandle:
         """Accepts a batch, all of it or nothing, and asks workers to begin.
 
@@ -114,15 +120,29 @@ class Producer:
             inputs: valid inputs, read as a stream; see ``jobs.kind.Kind.accept``. If it raises, nothing is enqueued.
             provider: id of the provider that is to answer.
             model: a model of that provider; its default if None.
+            name: of the batch. Submitted again with the same inputs, under the same name, it is the same batch, and
+                nothing is enqueued twice.
 
         Raises:
             UnknownNameError, ConflictError, ServiceUnavailableError: as ``enqueue``.
+            ConflictError: the name belongs to a batch of other inputs.
         """
+        if name is not None and (not 0 < len(name) <= MAX_NAME or "\0" in name):
+            raise InvalidInputError(((0, f"name: 1 to {MAX_NAME} characters"),))
         target = self._target(kind, provider, model)
         self._broker_is_there()
-        batch_id: UUID = self.ledger.accept_batch(target, inputs)
-        self._send(lambda: self._dispatch().start_batch(batch_id))
-        return BatchHandle(self.ledger, str(batch_id))
+        batch_id, is_new = self.ledger.accept_batch(target, inputs, name)
+        if is_new:
+            self._send(lambda: self._dispatch().start_batch(batch_id))
+        return BatchHandle(self.ledger, str(batch_id), is_new=is_new)
+
+    def resume_batch(self, batch_id: str) -> bool:
+        """Lets a paused batch go on; False if it has ended. Raises UnknownNameError."""
+        self._broker_is_there()
+        resumed = self.ledger.resume(batch_id)
+        if resumed:
+            self._send(lambda: self._dispatch().start_batch(UUID(batch_id)))
+        return resumed
 
     def rerun(self, selection: Selection) -> int:
         """Runs the jobs of a selection that have ended once more, in their batches; returns how many.

@@ -18,6 +18,7 @@ from celery.signals import (
 
 from config.broker import RUN_JOBS, make_app
 from config.errors import ServiceUnavailableError, SettingsError
+from config.redis_names import BULK_QUEUE
 from config.settings import load_settings
 from jobs.ids import parse_id
 from worker.adapters import quiet_sdks, scrub_environment
@@ -38,7 +39,8 @@ def run_jobs(provider_id: str, job_ids: list[str]) -> None:
     ids = [job_id for job_id in map(parse_id, map(str, job_ids)) if job_id]
     if len(ids) < len(job_ids):
         log.warning("a message for %s names %d ids that are none", provider_id, len(job_ids) - len(ids))
-    if not _open_runtime().run_jobs(ids):
+    bulk = (run_jobs.request.delivery_info or {}).get("routing_key") == BULK_QUEUE
+    if not _open_runtime().run_jobs(ids, bulk=bulk):
         raise Reject("the worker stops", requeue=True)
 
 

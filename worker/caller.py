@@ -10,6 +10,7 @@ from config.egress import is_local_url
 from config.errors import CallError, KeyMissingError, ProviderDisabledError, UnknownNameError
 from config.keys import KeySource, ProviderKey
 from config.providers import Provider
+from config.redis_names import BULK_QUEUE
 from config.registry import Entry, Registry
 from jobs.chat import ChatReply, ChatRequest, Usage
 from jobs.records import CallEnd, CallStart, Origin
@@ -71,6 +72,7 @@ class Caller:
         self._registry, self._keys, self._clients, self._books = registry, keys, clients, books
         self._load, self._loaded = load, set[str]()
         self._slots = asyncio.Semaphore(calls_in_flight)
+        self._bulk_slots = asyncio.Semaphore(max(1, calls_in_flight - max(1, calls_in_flight // 10)))
         self.draining = False
 
     async def prepare(self, provider_id: str, *, fresh_key: bool = False) -> Prepared:
@@ -134,7 +136,7 @@ class Caller:
         Raises:
             SupersededError: the definition is not that any more; nothing was called.
         """
-        async with self._slots:
+        async with self._slot(progress.claim.queue):
             if self.draining or time.monotonic() > progress.deadline:
                 raise YieldError
             self._check_current(prepared)  # waiting for a slot may have taken long
@@ -163,6 +165,16 @@ class Caller:
                 return reply
             finally:
                 progress.ended.append(end)
+
+    @asynccontextmanager
+    async def _slot(self, queue: str) -> AsyncIterator[None]:
+        """One of the calls in flight; batches leave a tenth of them to single jobs, which never queue behind them."""
+        if queue != BULK_QUEUE:
+            async with self._slots:
+                yield
+            return
+        async with self._bulk_slots, self._slots:
+            yield
 
     @asynccontextmanager
     async def lease(self, prepared: Prepared) -> AsyncIterator[Adapter]:

@@ -88,7 +88,10 @@ async def _models(caller: Caller, prepared: Prepared, model: str) -> tuple[bool,
         async with caller.lease(prepared) as client:
             listed = {listed.id for listed in await client.models()}
     except ProviderAuthError as error:
-        raise ProviderAuthError(error.provider_id, f"the key is refused: {error}", error.status) from None
+        provider_id = error.provider_id
+        wanted = f"it wants a key: run `ticketflow providers set-key {provider_id}`"
+        words = f"the key is refused: {error}" if prepared.key else wanted
+        raise ProviderAuthError(provider_id, words, error.status) from None
     except ProviderRejectedError as error:
         if error.status == 403:
             raise

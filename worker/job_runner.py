@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import time
+from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 
@@ -43,6 +44,20 @@ class JobRunner:
 
     def __init__(self, caller: Caller, books: Books, policy: RetryPolicy) -> None:
         self._caller, self._books, self._policy = caller, books, policy
+        self._under_way: dict[UUID, Progress] = {}
+
+    def may_stop(self, job_id: UUID) -> bool:
+        """Whether the job may now be ended by cancelling its task: once, and not while its end is being written."""
+        progress = self._under_way.get(job_id)
+        if progress is None or progress.stopped:
+            return False
+        progress.stopped = True
+        return True
+
+    def yield_soon(self, job_id: UUID) -> None:
+        """Has the job go back before its next call."""
+        if job_id in self._under_way:
+            self._under_way[job_id].deadline = float("-inf")
 
     async def run(self, claim: Claim, deadline: float) -> Settlement | Release | None:
         """Runs one job; when it returns, the job is settled, put back, or (None) no longer ours.
@@ -52,6 +67,7 @@ class JobRunner:
             deadline: ``time.monotonic()`` after which no further call is begun; what is not done then goes back.
         """
         progress = Progress(claim, deadline, claim.attempts)
+        self._under_way[claim.job_id] = progress
         try:
             end = await self._outcome(progress)
         except LeaseLostError:
@@ -60,8 +76,12 @@ class JobRunner:
             log.exception("job %s met a fault of ours", claim.job_id)
             end = progress.settlement("failed", error=_fault(claim))
         except asyncio.CancelledError:
-            await asyncio.shield(self._books.record(*progress.ended, progress.release()))
-            raise
+            if not progress.stopped:
+                await asyncio.shield(self._books.record(*progress.ended, progress.release()))
+                raise
+            end = progress.settlement("cancelled")
+        finally:
+            del self._under_way[claim.job_id]
         kept = end is not None and await self._books.record(*progress.ended, end)
         if not kept:
             log.warning("job %s was taken over by another worker; what this one did is dropped", claim.job_id)

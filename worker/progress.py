@@ -29,13 +29,15 @@ class Books(Protocol):
 class Progress:
     """What has been done for a job under this claim; ``calls`` goes on from earlier ones.
 
-    ``superseded`` counts those of them that were never sent, since the provider was changed at the last moment.
+    ``superseded`` counts those of them that were never sent, since the provider was changed at the last moment;
+    ``stopped`` says that somebody asked for the job's end.
     """
 
     claim: Claim
     deadline: float
     calls: int
     superseded: int = 0
+    stopped: bool = False
     usage: Usage = field(default_factory=Usage)
     origin: Origin | None = None
     ended: list[LedgerEntry] = field(default_factory=list)

@@ -72,6 +72,9 @@ class Runtime:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="runtime", daemon=True)
         self._announcing = threading.Lock()
+        concurrency = settings.worker_concurrency
+        self._bulk_share = threading.BoundedSemaphore(max(1, concurrency - max(1, concurrency // 4)))
+        self._single_share = threading.BoundedSemaphore(settings.calls_in_flight)
         self._running: set[asyncio.Task[None]] = set()
         self._chores: list[Future[None]] = []
 
@@ -85,32 +88,61 @@ class Runtime:
             ("presence", BEAT_S, self._announce),
             ("sweeper", self.settings.sweep_interval_s, lambda: self._sweeper.sweep(dict(self._slices.in_hand))),
             ("registry", REGISTRY_LOOK_S, self._overtake),
+            ("give back", BEAT_S, self._give_back),
         ]
         self._chores = [self._submit(self._repeat(name, pause_s, do)) for name, pause_s, do in chores]
 
-    def run_jobs(self, job_ids: Sequence[UUID]) -> bool:
-        """Runs one message's jobs; called by a task thread, which only waits. False: the worker stops, nothing is done.
+    def run_jobs(self, job_ids: Sequence[UUID], *, bulk: bool) -> bool:
+        """Runs one message's jobs; called by a task thread. False: the worker stops, nothing is done.
 
-        A message whose calls were cut off is done with: its jobs are back in the queue of the ledger.
+        Slices of batches hold their thread, so that no more are taken than can be run; beyond the share that batches
+        have of the threads a slice is declined, and its batch sends it again later. A single job is handed over and
+        its thread is free: were it held for the length of a call, a dozen slow calls would block all others. What a
+        message asked for is in the ledger, so nothing hangs on the message any more.
         """
+        if bulk:
+            return self._run_slice(job_ids)
+        while not self._single_share.acquire(timeout=1):
+            if self._caller.draining:
+                return False
+        if self._caller.draining:
+            self._single_share.release()
+            return False
+        self._submit(self._tracked(job_ids)).add_done_callback(self._single_done)
+        return True
+
+    def _run_slice(self, job_ids: Sequence[UUID]) -> bool:
         if self._caller.draining:
             return False
+        if not self._bulk_share.acquire(blocking=False):
+            self._work.unsend(job_ids)
+            return True
         try:
             self._submit(self._tracked(job_ids)).result()
         except (CancelledError, asyncio.CancelledError):
             log.info("%d jobs of a message went back to the queue: the worker stops", len(job_ids))
+        finally:
+            self._bulk_share.release()
         return True
+
+    def _single_done(self, future: "Future[None]") -> None:
+        self._single_share.release()
+        if not future.cancelled() and future.exception():
+            log.error("a single job met a fault of ours; it stays queued", exc_info=future.exception())
 
     def drain(self) -> None:
         """Begins no further call; calls in flight get the grace time, then they are cut off and their jobs go back."""
         self._caller.draining = True
-        self._submit(self._cut_off())
+        self._cutting_off = self._submit(self._cut_off())
 
     def close(self) -> None:
         """Takes the process off the board and closes everything; bounded in time, harmless when repeated."""
         if self._loop.is_closed():
             return
         self._watch.stop()
+        if not self._caller.draining:
+            self.drain()
+        self._cutting_off.result(timeout=self.settings.shutdown_grace_s + 5)
         self._submit(self._close()).result(timeout=10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
@@ -190,6 +222,11 @@ class Runtime:
 
     async def _invalidate(self, entries: dict[str, Any]) -> None:
         self._clients.invalidate(entries)
+
+    def _give_back(self) -> None:
+        asked = self._work.asked_back() if self._slices.in_hand else []
+        if asked:
+            self._loop.call_soon_threadsafe(self._slices.give_back, asked)
 
     def _overtake(self) -> None:
         generation = self._store.overtake()

@@ -37,13 +37,29 @@ class SliceRunner:
         self._books, self._runner, self._dispatcher, self._settings = books, runner, dispatcher, settings
         self.in_hand: dict[UUID, int] = {}
         """The jobs that this process has, with their fences."""
+        self._tasks: dict[UUID, asyncio.Task[Settlement | Release | None]] = {}
 
     async def run(self, job_ids: Sequence[UUID]) -> None:
         """Runs one message's jobs to their end or back into the queue."""
         claims = await self._claimed(job_ids)
         deadline = time.monotonic() + self._settings.slice_budget_s
-        ends = await asyncio.gather(*(self._run_one(claim, deadline) for claim in claims))
+        self._tasks |= {claim.job_id: asyncio.ensure_future(self._run_one(claim, deadline)) for claim in claims}
+        ends = await asyncio.gather(*(self._tasks[claim.job_id] for claim in claims))
         await self._send_next(list(zip(claims, ends, strict=True)))
+
+    def give_back(self, jobs: Sequence[tuple[UUID, int, bool]]) -> None:
+        """Stops jobs that this process has: with the calls that they wait for, or before their next call.
+
+        Args:
+            jobs: id, fence, and whether to end it at once.
+        """
+        for job_id, fence, at_once in jobs:
+            if self.in_hand.get(job_id) != fence:
+                continue
+            if not at_once:
+                self._runner.yield_soon(job_id)
+            elif self._runner.may_stop(job_id):
+                self._tasks[job_id].cancel()
 
     async def _run_one(self, claim: Claim, deadline: float) -> Settlement | Release | None:
         self.in_hand[claim.job_id] = claim.fence
@@ -52,6 +68,7 @@ class SliceRunner:
         finally:
             if self.in_hand.get(claim.job_id) == claim.fence:
                 del self.in_hand[claim.job_id]
+                del self._tasks[claim.job_id]
 
     async def _claimed(self, job_ids: Sequence[UUID]) -> list[Claim]:
         """The claim is not cut off half-way: what Postgres gives us while the worker stops is given back."""

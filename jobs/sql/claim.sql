@@ -1,9 +1,9 @@
 -- Takes queued jobs for one worker: each gets a new fence, and only the holder of that fence may settle it.
 WITH picked AS (
-    SELECT id FROM jobs
-    WHERE id = ANY (%(ids)s) AND state = 'queued' AND not_before <= now()
-    ORDER BY id
-    FOR UPDATE SKIP LOCKED
+    SELECT j.id FROM jobs j LEFT JOIN batches b ON b.id = j.batch_id
+    WHERE j.id = ANY (%(ids)s) AND j.state = 'queued' AND j.not_before <= now() AND b.paused IS NOT TRUE
+    ORDER BY j.id
+    FOR UPDATE OF j SKIP LOCKED
 ), claimed AS (
     UPDATE jobs
     SET state = 'running', worker_id = %(worker_id)s, fence = jobs.fence + 1,

@@ -1,1 +1,4 @@
-INSERT INTO batches (id, kind, provider_id, model) VALUES (%(id)s, %(kind)s, %(provider_id)s, %(model)s)
+-- A name is taken by the first; one that is being taken right now is waited for.
+INSERT INTO batches (id, name, kind, provider_id, model) VALUES (%(id)s, %(name)s, %(kind)s, %(provider_id)s, %(model)s)
+ON CONFLICT (name) DO NOTHING
+RETURNING id

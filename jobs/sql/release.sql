@@ -1,4 +1,5 @@
--- Puts claimed jobs back: to be run again at once, or after a wait; the fence keeps out a claim that was lost.
+-- Puts claimed jobs back: to be run again at once, or after a wait; the fence keeps out a claim that was lost. One that
+-- was to be cancelled ends here.
 WITH given AS (
     SELECT * FROM unnest(
         %(job_ids)s::uuid[], %(fences)s::bigint[], %(attempts)s::int[], %(waits_s)s::float8[],
@@ -10,20 +11,24 @@ WITH given AS (
     ORDER BY j.id FOR UPDATE OF j
 ), freed AS (
     UPDATE jobs
-    SET state = 'queued', worker_id = NULL, attempts = g.attempts, sent_at = now(),
+    SET state = CASE WHEN jobs.cancel_asked THEN 'cancelled' ELSE 'queued' END,
+        finished_at = CASE WHEN jobs.cancel_asked THEN now() END, worker_id = NULL, attempts = g.attempts, sent_at = now(),
         input_tokens = jobs.input_tokens + g.input_tokens, output_tokens = jobs.output_tokens + g.output_tokens,
         not_before = CASE WHEN g.wait_s > 0 THEN now() + make_interval(secs => g.wait_s) ELSE '-infinity' END
     FROM given g JOIN ours o ON o.id = g.job_id
     WHERE jobs.id = g.job_id
-    RETURNING jobs.id, jobs.batch_id, g.input_tokens, g.output_tokens
+    RETURNING jobs.id, jobs.batch_id, jobs.state, g.input_tokens, g.output_tokens
 ), counted AS (
-    SELECT batch_id, count(*) AS n, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens
+    SELECT batch_id, count(*) AS n, count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
+           sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens
     FROM freed WHERE batch_id IS NOT NULL GROUP BY batch_id
 ), held AS (
     SELECT b.id FROM batches b JOIN counted c ON b.id = c.batch_id ORDER BY b.id FOR UPDATE OF b
 ), moved AS (
     UPDATE batches b
-    SET running = b.running - c.n, input_tokens = b.input_tokens + c.input_tokens,
+    SET running = b.running - c.n, cancelled = b.cancelled + c.cancelled,
+        finished_at = CASE WHEN b.succeeded + b.failed + b.cancelled + c.cancelled >= b.total THEN now() END,
+        input_tokens = b.input_tokens + c.input_tokens,
         output_tokens = b.output_tokens + c.output_tokens
     FROM counted c JOIN held h ON h.id = c.batch_id WHERE b.id = c.batch_id
 )

@@ -7,7 +7,7 @@ WITH ended AS (
     UPDATE jobs
     SET state = 'queued', result = NULL, error_type = NULL, error_message = NULL, answered_by = NULL,
         provider_generation = NULL, key_version = NULL, answered_model = NULL, started_at = NULL, finished_at = NULL,
-        worker_id = NULL, retries_from = jobs.attempts, losses = 0, not_before = '-infinity',
+        worker_id = NULL, retries_from = jobs.attempts, losses = 0, not_before = '-infinity', cancel_asked = false,
         sent_at = CASE WHEN jobs.batch_id IS NULL THEN now() END
     FROM ended WHERE jobs.id = ended.id
     RETURNING jobs.id, jobs.batch_id, jobs.provider_id, jobs.queue

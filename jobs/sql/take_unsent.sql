@@ -2,6 +2,7 @@
 WITH picked AS (
     SELECT id, seq FROM jobs
     WHERE batch_id = %(batch_id)s AND state = 'queued' AND sent_at IS NULL
+      AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.id = %(batch_id)s AND b.paused)
     ORDER BY seq
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED

@@ -99,7 +99,18 @@ def _answers(port: int) -> bool:
 def _main_job(environment: Mapping[str, str], key: str, port: int, results: Path, show: bool) -> Outcome:
     run = _Commands(environment).run
     url = f"http://{HOST}:{port}/v1"
-    run("providers", "add", "--name", PROVIDER_NAME, "--base-url", url, "--model", MODEL, "--structured-output")
+    run(
+        "providers",
+        "add",
+        "--name",
+        PROVIDER_NAME,
+        "--base-url",
+        url,
+        "--model",
+        MODEL,
+        "--structured-output",
+        "--no-check",
+    )
     run("providers", "set-key", PROVIDER_ID, given=key)
     started = time.monotonic()
     batch = ("batch", "submit", str(sample_tickets_path()), "--kind", "summarise_ticket", "--provider", PROVIDER_ID)

@@ -68,6 +68,24 @@ def show(job_id: Annotated[str, typer.Argument(metavar="JOB_ID")], as_json: AsJs
     emit(as_json, document, text)
 
 
+@app.command()
+def cancel(job_id: Annotated[str, typer.Argument(metavar="JOB_ID")], as_json: AsJson = False) -> None:
+    """End a job: at once if it waits, within two seconds if it runs, its call cut off."""
+    from config.errors import ConflictError
+    from producer import Producer
+
+    with Producer.from_env() as producer:
+        ended, asked = producer.ledger.cancel_job(job_id)
+        job = producer.ledger.job(job_id)
+    if not ended and not asked:
+        raise ConflictError(f"job {job_id} has ended already: it is {job.state}")
+    emit(
+        as_json,
+        {"job_id": job_id, "cancelled": ended, "stopping": asked},
+        lambda: print("cancelled" if ended else "being stopped"),
+    )
+
+
 def _parsed(text: bytes, name: str) -> Any:
     from config.errors import InvalidInputError
 

@@ -45,7 +45,7 @@ def inputs(count: int) -> Iterator[NewJob]:
 
 
 def batch_of(ledger: Ledger, count: int) -> tuple[str, list[UUID]]:
-    batch_id = ledger.accept_batch(TARGET, inputs(count))
+    batch_id, _ = ledger.accept_batch(TARGET, inputs(count))
     return str(batch_id), [job_id for job_id, _ in ledger.take_unsent(batch_id, count)]
 
 
@@ -145,11 +145,11 @@ def test_a_batch_is_accepted_whole_or_not_at_all(ledger: Ledger, database: Datab
 
 
 def test_an_empty_batch_is_done(ledger: Ledger) -> None:
-    assert ledger.batch(str(ledger.accept_batch(TARGET, []))).done
+    assert ledger.batch(str(ledger.accept_batch(TARGET, [])[0])).done
 
 
 def test_hints_are_taken_once_and_in_order(ledger: Ledger) -> None:
-    batch_id = ledger.accept_batch(TARGET, inputs(30))
+    batch_id, _ = ledger.accept_batch(TARGET, inputs(30))
     first, second = ledger.take_unsent(batch_id, 20), ledger.take_unsent(batch_id, 20)
     assert (len(first), len(second), ledger.take_unsent(batch_id, 20)) == (20, 10, [])
     order = [UUID(job.job_id) for job in ledger.jobs_of_batch(str(batch_id))]
@@ -201,7 +201,7 @@ def test_a_wait_is_kept_and_overdue_hints_come_again(ledger: Ledger, work: WorkL
 
 
 def test_a_batch_that_nobody_feeds_is_found(ledger: Ledger, work: WorkLedger) -> None:
-    batch_id = ledger.accept_batch(TARGET, inputs(5))
+    batch_id, _ = ledger.accept_batch(TARGET, inputs(5))
     assert work.starved_batches() == [batch_id]
     taken = [job_id for job_id, _ in ledger.take_unsent(batch_id, 2)]
     assert work.starved_batches() == [], "hints are out"

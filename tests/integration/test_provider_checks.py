@@ -120,7 +120,7 @@ def test_what_is_wrong_is_named_step_by_step(
     thinking = checked({chat: (200, cut)})
     assert thinking["ok"], "a model that thinks longer than the tiny call allows does answer"
     refused = checked({"/v1/models": (401, {}), chat: (200, answer)})
-    assert (steps(refused), "the key is refused" in refused["steps"][-1]["detail"]) == (
+    assert (steps(refused), "it wants a key: run `ticketflow" in refused["steps"][-1]["detail"]) == (
         {"key": True, "reach": True, "models": False},
         True,
     )

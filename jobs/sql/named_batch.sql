@@ -1,0 +1,1 @@
+SELECT id, input_digest FROM batches WHERE name = %(name)s
