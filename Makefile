@@ -35,8 +35,9 @@ format: $(STAMP) ## put the code into shape
 	$(VENV)/bin/ruff format .
 
 lock: ## renew requirements/*.txt from pyproject.toml (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-header --all-extras pyproject.toml -o requirements/all.txt
+	uv pip compile --quiet --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-header --extra embedded --extra flower --extra google-generativeai --extra dev pyproject.toml -o requirements/all.txt
 	uv pip compile --quiet --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-header --extra flower --extra google-generativeai --constraint requirements/all.txt pyproject.toml -o requirements/image.txt
+	uv pip compile --quiet --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-header --extra embedded --extra bench --constraint requirements/all.txt pyproject.toml -o requirements/bench.txt
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache

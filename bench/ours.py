@@ -1,0 +1,149 @@
+"""Our workers, as the Procfile starts them, in a fresh database; and jobs for them."""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from bench.place import PROVIDER_ID, STAGING, Place
+from bench.prompts import prompt
+from bench.running import TIMEOUT_S, all_running, wait_done
+from bench.sample import Sample
+from bench.server import LLMServer
+from bench.watch import Watch
+from config.errors import StartFailedError
+from config.presence import PresenceBoard
+from config.redis_link import connect_redis
+from config.redis_names import INTERACTIVE_QUEUE
+from embedded.children import ChildProcesses
+from embedded.process import ChildProcess
+from embedded.programs import celery_programs
+from jobs.kind import NewJob
+from jobs.kinds import kind_named
+from producer import BatchHandle, Producer
+
+WORKERS = 2
+READY_S = 60.0
+PRODUCERS = 2
+WARM_UP = 1000
+HELD_BACK = {"TICKETFLOW_SWEEP_INTERVAL_S": "600"}
+"""While messages are held back the sweeper would take them for lost and send them again."""
+
+
+@contextmanager
+def workers(place: Place, count: int = WORKERS, settings: Mapping[str, str] | None = None) -> Iterator[list[ChildProcess]]:
+    """Worker processes that have shown themselves; ended with the block."""
+    children = ChildProcesses()
+    environment = place.worker() | dict(settings or {})
+    try:
+        programs = celery_programs(place.servers, count, None)
+        started = [place.spawn(children, program.argv, environment) for program in programs]
+        client, deadline = connect_redis(place.redis_url(0)), time.monotonic() + READY_S
+        board, alive = PresenceBoard(client, place.redis_url(0)), all_running(started)
+        while len(board.living()) < count:
+            if not alive() or time.monotonic() > deadline:
+                raise started[0].failure("the workers", "they are not ready")
+            time.sleep(0.05)
+        client.close()
+        yield started
+    finally:
+        children.close()
+
+
+def submit(producer: Producer, jobs: int) -> BatchHandle:
+    """A batch of ``complete`` jobs."""
+    return producer.submit_batch("complete", new_jobs(jobs), provider=PROVIDER_ID)
+
+
+def new_jobs(jobs: int) -> Iterator[NewJob]:
+    """Inputs of ``complete`` jobs."""
+    kind = kind_named("complete")
+    return (kind.accept({"prompt": prompt(number)}) for number in range(jobs))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch, from its submission to the settlement of its last job.
+
+    Args:
+        settings: of the workers, beyond the defaults.
+    """
+
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def run(self, place: Place, jobs: int) -> Sample:
+        """One run."""
+        with place.fresh(), workers(place, settings=self.settings) as processes:
+            with Producer(place.settings()) as producer:
+                submit(producer, min(jobs, WARM_UP)).wait(TIMEOUT_S)
+                place.llm.reset()
+                with Watch([process.pid for process in processes]) as watch:
+                    handle = submit(producer, jobs)
+                    place.llm.wait_answered(jobs, TIMEOUT_S, all_running(processes), watch.tick)
+                    done = handle.wait(TIMEOUT_S)
+            if done.succeeded != jobs or done.finished_at is None:
+                raise StartFailedError("bench", str(place.folder), f"{jobs - done.succeeded} jobs of a batch failed")
+            return watch.sample(jobs, monotonic_at(done.finished_at.timestamp()), in_flight(place.llm))
+
+
+@dataclass(frozen=True)
+class Single:
+    """Jobs enqueued one by one, a message each, all of them waiting when the workers see the first.
+
+    Args:
+        settings: of the workers, beyond the defaults.
+    """
+
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def run(self, place: Place, jobs: int) -> Sample:
+        """One run."""
+        with place.fresh(), workers(place, settings={**self.settings, **HELD_BACK}) as processes:
+            alive = all_running(processes)
+            warm_up = min(jobs, WARM_UP) // PRODUCERS * PRODUCERS
+            _enqueue(place, warm_up, place.operator())
+            place.llm.wait_answered(warm_up, TIMEOUT_S, alive)
+            _enqueue(place, jobs, place.staging())
+            place.llm.reset()
+            with Watch([process.pid for process in processes]) as watch:
+                place.release(INTERACTIVE_QUEUE)
+                place.llm.wait_answered(jobs, TIMEOUT_S, alive, watch.tick)
+                ended_at = _last_settled(place, jobs + warm_up)
+            return watch.sample(jobs, ended_at, in_flight(place.llm))
+
+
+def _enqueue(place: Place, jobs: int, environment: Mapping[str, str]) -> None:
+    children = ChildProcesses()
+    try:
+        argv = (sys.executable, "-m", "bench.enqueue_single", str(jobs // PRODUCERS))
+        for process in [place.spawn(children, argv, environment) for _ in range(PRODUCERS)]:
+            wait_done(process)
+    finally:
+        children.close()
+
+
+def _last_settled(place: Place, jobs: int) -> float:
+    """When the last job was settled, by ``time.monotonic()``, once all are.
+
+    Raises:
+        StartFailedError: not all have succeeded.
+    """
+    question = "SELECT count(*) AS done, max(finished_at) AS last FROM jobs WHERE state = 'succeeded'"
+    deadline = time.monotonic() + TIMEOUT_S
+    with Producer(place.settings()) as producer:
+        while (row := producer.database.query(question)[0])["done"] < jobs:
+            if time.monotonic() > deadline:
+                raise StartFailedError("bench", str(place.folder), f"{row['done']} of {jobs} jobs have succeeded")
+            time.sleep(0.05)
+    return monotonic_at(row["last"].timestamp())
+
+
+def monotonic_at(wall_s: float) -> float:
+    """A moment of the wall clock by ``time.monotonic()``."""
+    return time.monotonic() - (time.time() - wall_s)
+
+
+def in_flight(llm: LLMServer) -> int:
+    """The most calls that the provider saw at once."""
+    return llm.counts().most_in_flight
