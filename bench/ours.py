@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 
 from bench.place import PROVIDER_ID, STAGING, Place
 from bench.prompts import prompt
-from bench.running import TIMEOUT_S, all_running, wait_done
+from bench.running import TIMEOUT_S, RunFailedError, all_running, wait_done
 from bench.sample import Sample
 from bench.server import LLMServer
 from bench.watch import Watch
-from config.errors import StartFailedError
 from config.presence import PresenceBoard
 from config.redis_link import connect_redis
 from config.redis_names import INTERACTIVE_QUEUE
@@ -83,7 +82,7 @@ class Batch:
                     place.llm.wait_answered(jobs, TIMEOUT_S, all_running(processes), watch.tick)
                     done = handle.wait(TIMEOUT_S)
             if done.succeeded != jobs or done.finished_at is None:
-                raise StartFailedError("bench", str(place.folder), f"{jobs - done.succeeded} jobs of a batch failed")
+                raise RunFailedError(f"{jobs - done.succeeded} jobs of a batch failed")
             return watch.sample(jobs, monotonic_at(done.finished_at.timestamp()), in_flight(place.llm))
 
 
@@ -127,14 +126,14 @@ def _last_settled(place: Place, jobs: int) -> float:
     """When the last job was settled, by ``time.monotonic()``, once all are.
 
     Raises:
-        StartFailedError: not all have succeeded.
+        RunFailedError: not all have succeeded.
     """
     question = "SELECT count(*) AS done, max(finished_at) AS last FROM jobs WHERE state = 'succeeded'"
     deadline = time.monotonic() + TIMEOUT_S
     with Producer(place.settings()) as producer:
         while (row := producer.database.query(question)[0])["done"] < jobs:
             if time.monotonic() > deadline:
-                raise StartFailedError("bench", str(place.folder), f"{row['done']} of {jobs} jobs have succeeded")
+                raise RunFailedError(f"{row['done']} of {jobs} jobs have succeeded")
             time.sleep(0.05)
     return monotonic_at(row["last"].timestamp())
 

@@ -88,6 +88,10 @@ class Place:
         log = self.folder / "logs" / f"{next(self._numbers)}-{argv[-1].replace('/', '_')[:40]}.log"
         return children.spawn(Command(tuple(argv), inherited_environment((PREFIX,)) | environment, ROOT, log))
 
+    def redis_bytes(self) -> int:
+        """Memory that Redis uses."""
+        return int(self.redis.info("memory")["used_memory"])
+
     def release(self, *keys: str) -> None:
         """Lets those who work see what has gathered: one step of Redis a key."""
         staging = redis.Redis.from_url(self.redis_url(STAGING))

@@ -1,6 +1,7 @@
 """What Linux says about processes: their children, CPU time, memory, whether they are stopped."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -12,7 +13,7 @@ def _stat(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
 
 
-def family(roots: list[int]) -> set[int]:
+def family(roots: Iterable[int]) -> set[int]:
     """Processes with all that they and their children have started, as far as they still run."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():

@@ -1,11 +1,16 @@
-"""Waiting for programs of the bench, with a deadline."""
+"""Waiting for programs of the bench, with a deadline; and what it is when a run fails."""
 
 import time
 from collections.abc import Callable, Sequence
 
+from config.errors import TicketflowError
 from embedded.process import ChildProcess
 
 TIMEOUT_S = 600.0
+
+
+class RunFailedError(TicketflowError):
+    """A run did not go as it should, so that it says nothing; the others may."""
 
 
 def all_running(processes: Sequence[ChildProcess]) -> Callable[[], bool]:

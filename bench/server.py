@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from bench.llm_server import Counts
-from config.errors import StartFailedError
+from bench.running import RunFailedError
 from embedded.children import ChildProcesses
 from embedded.local_server import HOST, free_ports
 from embedded.process import Command
@@ -73,13 +73,13 @@ class LLMServer:
             tick: gets the counts at each look.
 
         Raises:
-            StartFailedError: who should call has ended, or takes too long.
+            RunFailedError: who should call has ended, or takes too long.
         """
         deadline, pause_s = time.monotonic() + timeout_s, 0.1
         while (counts := self.counts()).answered < jobs:
             tick(counts)
             if not is_alive() or time.monotonic() > deadline:
-                raise StartFailedError("bench", str(self._log.parent), f"{counts.answered} of {jobs} calls were made")
+                raise RunFailedError(f"{counts.answered} of {jobs} calls were made")
             time.sleep(pause_s)
         tick(counts)
         return counts

@@ -2,11 +2,13 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 from bench.llm_server import Counts
 from bench.proc import MB, cpu_s, family, pss_bytes
+from bench.running import RunFailedError
 from bench.sample import Sample, steady_rate
 
 PAUSE_S = 0.5
@@ -17,9 +19,11 @@ class Watch:
 
     Args:
         roots: processes; what they have started belongs to them.
+        pause_s: between two looks at their memory, which cost them some milliseconds.
     """
 
-    def __init__(self, roots: list[int]) -> None:
+    def __init__(self, roots: Sequence[int], pause_s: float = PAUSE_S) -> None:
+        self._pause_s = pause_s
         self._pids = family(roots)
         self.highest_bytes: dict[int, int] = dict.fromkeys(self._pids, 0)
         self.total_bytes = 0
@@ -44,13 +48,18 @@ class Watch:
         self.timeline.append((time.monotonic(), counts.answered))
 
     def sample(self, jobs: int, ended_at: float, calls_in_flight: int) -> Sample:
-        """The figures of the run, once the block is left.
+        """The figures of the run, once the block is left, if all processes have lived through it.
 
         Args:
             jobs: how many were done.
             ended_at: when the last was, by ``time.monotonic()``.
             calls_in_flight: the most that were.
+
+        Raises:
+            RunFailedError: one has ended meanwhile, so that its CPU time is not known.
         """
+        if gone := self._pids - family(self._pids):
+            raise RunFailedError(f"{len(gone)} of {len(self._pids)} measured processes ended early")
         return Sample(
             jobs,
             jobs / (ended_at - self.began_at),
@@ -66,7 +75,7 @@ class Watch:
         return sum(map(cpu_s, self._pids))
 
     def _look_often(self) -> None:
-        while not self._stop.wait(PAUSE_S):
+        while not self._stop.wait(self._pause_s):
             self._look()
 
     def _look(self) -> None:

@@ -5,7 +5,9 @@ import os
 from openai import AsyncOpenAI
 from taskiq_redis import ListQueueBroker
 
-broker = ListQueueBroker(url=os.environ["BENCH_REDIS_URL"])
+# redis-py gives up after five seconds by default, and the broker waits for messages without an end of its own: a worker
+# that had nothing to do for so long would end.
+broker = ListQueueBroker(url=os.environ["BENCH_REDIS_URL"], socket_timeout=None)
 client = AsyncOpenAI()
 
 

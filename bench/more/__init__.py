@@ -1,0 +1,1 @@
+"""What is measured beside throughput; each module gives figures by name, with the unit in the name."""

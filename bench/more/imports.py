@@ -1,0 +1,40 @@
+"""How long another program waits for ``from producer import Producer``, and that no SDK comes with it."""
+
+import json
+import subprocess
+import sys
+from statistics import median
+
+from bench.running import RunFailedError
+from embedded.programs import ROOT
+
+SDKS = ("openai", "groq", "google.genai", "google.generativeai", "hvac")
+REPEATS = 7
+_CODE = """
+import json, sys, time
+began = time.perf_counter()
+import producer
+bare = time.perf_counter()
+from producer import Producer
+print(json.dumps([bare - began, time.perf_counter() - began, sorted(set(sys.argv[1:]) & set(sys.modules))]))
+"""
+
+
+def imports() -> dict[str, float]:
+    """Seconds in a fresh process, with compiled files at hand: medians.
+
+    Raises:
+        RunFailedError: an SDK was loaded.
+    """
+    times = [_once() for _ in range(REPEATS + 1)][1:]
+    return {"import_producer_s": median(whole for _, whole in times), "import_module_s": median(m for m, _ in times)}
+
+
+def _once() -> tuple[float, float]:
+    done = subprocess.run(  # noqa: S603 - our own code
+        (sys.executable, "-c", _CODE, *SDKS), cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    module_s, whole_s, loaded = json.loads(done.stdout)
+    if loaded:
+        raise RunFailedError(f"import producer loads {', '.join(loaded)}")
+    return module_s, whole_s
