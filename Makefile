@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.bench-installed
+BENCH ?=
 
-.PHONY: help install demo test lint types format lock clean
+.PHONY: help install demo test bench lint types format lock clean
 
 help: ## show the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | while IFS='|' read -r verb text; do printf '  make %-9s %s\n' "$$verb" "$$text"; done
@@ -22,6 +24,13 @@ demo: $(STAMP) ## the main job on this machine: 200 sample tickets, real servers
 
 test: $(STAMP) ## all tests, on real servers that they start themselves
 	$(VENV)/bin/python -m pytest
+
+bench: $(BENCH_STAMP) ## measure against peers on an idle machine; BENCH="--help" shows the options
+	$(VENV)/bin/python -m bench $(BENCH)
+
+$(BENCH_STAMP): $(STAMP) requirements/bench.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	@touch $(BENCH_STAMP)
 
 lint: $(STAMP) ## ruff: rules and format
 	$(VENV)/bin/ruff check .

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from bench.place import PROVIDER_ID, STAGING, Place
+from bench.place import PROVIDER_ID, Place
 from bench.prompts import prompt
 from bench.running import TIMEOUT_S, RunFailedError, all_running, wait_done
 from bench.sample import Sample
@@ -31,7 +31,9 @@ HELD_BACK = {"TICKETFLOW_SWEEP_INTERVAL_S": "600"}
 
 
 @contextmanager
-def workers(place: Place, count: int = WORKERS, settings: Mapping[str, str] | None = None) -> Iterator[list[ChildProcess]]:
+def workers(
+    place: Place, count: int = WORKERS, settings: Mapping[str, str] | None = None
+) -> Iterator[list[ChildProcess]]:
     """Worker processes that have shown themselves; ended with the block."""
     children = ChildProcesses()
     environment = place.worker() | dict(settings or {})

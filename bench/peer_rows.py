@@ -37,8 +37,9 @@ class Peer:
             argv = (sys.executable, "-m", *self.workers)
             workers = [place.spawn(children, argv, self._environment(place, 0)) for _ in range(self.copies)]
             alive = all_running(workers)
-            self._enqueue(place, children, 0, self.warm_up)
-            place.llm.wait_answered(self.warm_up, TIMEOUT_S, alive)
+            warm_up = min(self.warm_up, jobs)
+            self._enqueue(place, children, 0, warm_up)
+            place.llm.wait_answered(warm_up, TIMEOUT_S, alive)
             self._enqueue(place, children, STAGING, jobs)
             place.llm.reset()
             with Watch([worker.pid for worker in workers]) as watch:

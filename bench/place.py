@@ -42,9 +42,7 @@ class Place:
         migrate(servers.database_url)
         with Producer(self.settings()) as producer:
             producer.providers.add(
-                Provider(
-                    id=PROVIDER_ID, name="Bench", type="openai-compatible", base_url=llm.url, default_model=MODEL
-                )
+                Provider(id=PROVIDER_ID, name="Bench", type="openai-compatible", base_url=llm.url, default_model=MODEL)
             )
         open_keys(self.settings()).store(PROVIDER_ID, KEY)
 
@@ -86,7 +84,7 @@ class Place:
     def spawn(self, children: ChildProcesses, argv: Sequence[str], environment: Mapping[str, str]) -> ChildProcess:
         """Starts a program of the bench with our own environment, less its settings, and what is given."""
         log = self.folder / "logs" / f"{next(self._numbers)}-{argv[-1].replace('/', '_')[:40]}.log"
-        return children.spawn(Command(tuple(argv), inherited_environment((PREFIX,)) | environment, ROOT, log))
+        return children.spawn(Command(tuple(argv), {**inherited_environment((PREFIX,)), **environment}, ROOT, log))
 
     def redis_bytes(self) -> int:
         """Memory that Redis uses."""

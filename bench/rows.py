@@ -27,13 +27,23 @@ class Row:
     quick_jobs: int
 
 
-def _celery(pool: str, concurrency: int, warm_up: int, copies: int = 1) -> Peer:
+def celery(pool: str, concurrency: int, copies: int = 1) -> Peer:
+    """Celery's worker, once or several times."""
     command = ("celery", "-A", "bench.peers.celery_tasks", "worker", "--loglevel=INFO", "-P", pool)
-    return Peer("celery", (*command, "-c", str(concurrency)), ("celery",), warm_up, copies)
+    return Peer("celery", (*command, "-c", str(concurrency)), ("celery",), 2 * concurrency * copies, copies)
 
 
-_DRAMATIQ = ("dramatiq", "bench.peers.dramatiq_tasks", "--processes", "2", "--threads", "150")
-_TASKIQ = ("taskiq", "worker", "bench.peers.taskiq_tasks:broker", "--workers", "2", "--max-async-tasks", "400")
+def dramatiq(threads: int) -> Peer:
+    """dramatiq's two processes."""
+    command = ("dramatiq", "bench.peers.dramatiq_tasks", "--processes", "2", "--threads", str(threads))
+    return Peer("dramatiq", command, ("dramatiq:default.msgs", "dramatiq:default"), 4 * threads)
+
+
+def taskiq(tasks: int) -> Peer:
+    """taskiq's two processes."""
+    command = ("taskiq", "worker", "bench.peers.taskiq_tasks:broker", "--workers", "2", "--max-async-tasks", str(tasks))
+    return Peer("taskiq", command, ("taskiq",), 4 * tasks)
+
 
 ROWS: dict[str, Row] = {
     "batch": Row("ours: one batch, 2 processes", Batch(), 20_000, 2_000),
@@ -44,16 +54,9 @@ ROWS: dict[str, Row] = {
     "bare-sdk-aiohttp-1": Row("the same, 1 process", Bare("sdk-aiohttp", 1), 10_000, 2_000),
     "bare-sdk-default": Row("AsyncOpenAI as it comes in a loop, 2 of 500", Bare("sdk-default", 2), 8_000, 1_000),
     "bare-sdk-default-1": Row("the same, 1 process", Bare("sdk-default", 1), 4_000, 1_000),
-    "celery-prefork-16": Row("Celery, 16 processes, openai", _celery("prefork", 16, 64), 400, 64),
-    "celery-threads-200": Row("Celery, 200 threads, openai", _celery("threads", 200, 400), 4_000, 400),
-    "celery-threads-2x200": Row("the same twice, 2 processes", _celery("threads", 200, 800, 2), 4_000, 400),
-    "dramatiq": Row(
-        "dramatiq, 2 processes of 150 threads, openai",
-        Peer("dramatiq", _DRAMATIQ, ("dramatiq:default.msgs", "dramatiq:default"), 600),
-        4_000,
-        400,
-    ),
-    "taskiq": Row(
-        "taskiq, 2 processes of 400 tasks, AsyncOpenAI", Peer("taskiq", _TASKIQ, ("taskiq",), 1600), 4_000, 800
-    ),
+    "celery-prefork-16": Row("Celery, 16 processes, openai", celery("prefork", 16), 400, 64),
+    "celery-threads-200": Row("Celery, 200 threads, openai", celery("threads", 200), 4_000, 400),
+    "celery-threads-2x200": Row("the same twice, 2 processes", celery("threads", 200, copies=2), 4_000, 400),
+    "dramatiq": Row("dramatiq, 2 processes of 150 threads, openai", dramatiq(150), 4_000, 400),
+    "taskiq": Row("taskiq, 2 processes of 400 tasks, AsyncOpenAI", taskiq(400), 4_000, 400),
 }

@@ -1,4 +1,4 @@
-"""The memory of one worker process with all its calls in flight, and whether it grows with the jobs that it has done."""
+"""The memory of one worker process with all its calls in flight, and whether it grows with the jobs done."""
 
 from statistics import median
 

@@ -1,0 +1,81 @@
+"""The targets, as data: what is wanted of which figure, and whether it is met. A missed one fails nothing."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from bench.results import Results
+
+Figure = Callable[[Results], float | None]
+
+PEERS = ("celery-prefork-16", "celery-threads-200", "celery-threads-2x200", "dramatiq", "taskiq")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One target.
+
+    Args:
+        name: what is measured.
+        figure: how it is found in the results; None if it was not measured.
+        goal: the figure that is wanted.
+        at_least: whether more is better.
+        unit: of both.
+    """
+
+    name: str
+    figure: Figure
+    goal: float
+    at_least: bool
+    unit: str
+
+    def judged(self, results: Results) -> dict[str, Any]:
+        """Name, figure, target and whether it is met (None: not measured)."""
+        measured = self.figure(results)
+        met = None if measured is None else measured >= self.goal if self.at_least else measured <= self.goal
+        goal = f"{'≥' if self.at_least else '≤'} {self.goal:g} {self.unit}"
+        return {"name": self.name, "measured": measured, "unit": self.unit, "target": goal, "met": met}
+
+
+def _ratio(name: str, *others: str) -> Figure:
+    """A row's jobs a second by those of the best of the others."""
+
+    def figure(results: Results) -> float | None:
+        ours, theirs = results.of_row(name), [rate for other in others if (rate := results.of_row(other))]
+        return round(ours / max(theirs), 2) if ours and theirs else None
+
+    return figure
+
+
+def _more(name: str, size: bool = False) -> Figure:
+    """One of the other figures; ``size``: without its sign."""
+
+    def figure(results: Results) -> float | None:
+        value = results.more.get(name)
+        return abs(value) if size and value is not None else value
+
+    return figure
+
+
+TARGETS = (
+    Target("batch, by AsyncOpenAI over aiohttp in a bare loop", _ratio("batch", "bare-sdk-aiohttp"), 1.2, True, "×"),
+    Target("batch, by taskiq", _ratio("batch", "taskiq"), 5, True, "×"),
+    Target("batch, by Celery prefork", _ratio("batch", "celery-prefork-16"), 40, True, "×"),
+    Target("single jobs, by the best peer", _ratio("single", *PEERS), 2.5, True, "×"),
+    Target("latency added to one job, p50", _more("added_latency_p50_ms"), 15, False, "ms"),
+    Target("latency added to one job, p99", _more("added_latency_p99_ms"), 50, False, "ms"),
+    Target("worker with 500 calls in flight, PSS", _more("worker_pss_mb"), 160, False, "MB"),
+    Target("growth of a worker over 50,000 jobs", _more("worker_growth_percent"), 5, False, "%"),
+    Target("intake of 100,000 tickets of 1 kB", _more("intake_rows_per_s"), 20_000, True, "rows/s"),
+    Target("its producer, PSS", _more("intake_producer_pss_mb"), 150, False, "MB"),
+    Target("growth of Redis by it", _more("intake_redis_growth_mb"), 10, False, "MB"),
+    Target("provider, key and client, warm", _more("resolve_warm_us"), 20, False, "µs"),
+    Target("from producer import Producer", _more("import_producer_s"), 0.25, False, "s"),
+    Target("a job in 100,000 against one in 1,000", _more("job_growth_percent", size=True), 10, False, "%"),
+    Target("status of a batch of 100,000", _more("status_ms"), 10, False, "ms"),
+)
+
+
+def judged(results: Results) -> list[dict[str, Any]]:
+    """Every target with what was measured."""
+    return [target.judged(results) for target in TARGETS]
