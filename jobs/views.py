@@ -77,6 +77,7 @@ class Batch(_View):
     name: str | None
     kind: str
     provider_id: str
+    model: str | None = None
     state: BatchState
     total: int
     queued: int

@@ -15,6 +15,7 @@ from producer.commands import (
     provider_checks,
     provider_files,
     providers,
+    quotes,
     stack,
 )
 from producer.commands.output import note, print_error
@@ -34,6 +35,7 @@ app.add_typer(providers.app, name="providers", help="The providers that jobs may
 jobs.register(app)
 job_selection.register(jobs.app)
 app.add_typer(jobs.app, name="jobs", help="Jobs, one by one or by what they have in common.")
+quotes.register(batches.app)
 app.add_typer(batches.app, name="batch", help="Many jobs at once.")
 checks.register(app)
 app.add_typer(database.app, name="db", help="The ledger's tables.")

@@ -8,8 +8,10 @@ from producer.commands.jobs import ModelOption, ProviderOption
 from producer.commands.output import AsJson, emit, fields, note, table
 
 if TYPE_CHECKING:
+    from config.providers import Model
     from jobs.views import Batch
     from producer.handles import BatchHandle
+    from producer.producer import Producer
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -50,7 +52,7 @@ def submit(
         batch = handle.status()
         if wait or results:
             note(f"batch {handle.batch_id}")
-            batch = _watched(handle)
+            batch = _watched(producer, handle)
         if results:
             write_results(handle.jobs(), results)
     skipped = [{"line": number, "reason": reason} for number, reason in intake.problems]
@@ -114,7 +116,7 @@ def watch(batch_id: BatchArgument, as_json: AsJson = False) -> None:
     from producer import Producer
 
     with Producer.from_env() as producer:
-        batch = _watched(producer.batch(batch_id))
+        batch = _watched(producer, producer.batch(batch_id))
     _show(batch, as_json)
     if batch.failed:
         raise typer.Exit(1)
@@ -176,15 +178,24 @@ def _changed(done: bool, batch: "Batch", as_json: bool) -> None:
     _show(batch, as_json)
 
 
-def _watched(handle: "BatchHandle") -> "Batch":
+def _watched(producer: "Producer", handle: "BatchHandle") -> "Batch":
     """Watches a batch to its end; Ctrl-C leaves it running."""
     from producer.commands.progress import watch
 
     try:
-        return watch(handle.status)
+        return watch(handle.status, _priced(producer, handle.status()))
     except KeyboardInterrupt:
         note(f"\nthe batch goes on; come back with: ticketflow batch watch {handle.batch_id}")
         raise typer.Exit(130) from None
+
+
+def _priced(producer: "Producer", batch: "Batch") -> "Model | None":
+    """The model that a batch pays for, where its prices are known."""
+    entry = producer.registry.snapshot.entries.get(batch.provider_id)
+    if entry is None:
+        return None
+    name = batch.model or entry.provider.default_model
+    return next((model for model in entry.provider.models if model.id == name), None)
 
 
 def _one_document(as_json: bool, output: str | None) -> None:

@@ -74,3 +74,10 @@ def print_error(error: TicketflowError, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"error": {"type": error.error_type, "message": str(error)}}, ensure_ascii=False))
     note(f"error: {error}")
+
+
+def duration(seconds: float) -> str:
+    """A length of time for people."""
+    minutes, rest_s = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest_s:02} s" if minutes else f"{rest_s} s"

@@ -222,3 +222,26 @@ def test_single_jobs_do_not_wait_behind_batches(
         llm.reset()
         for batch in batches:
             assert batch.wait(90).succeeded == 120, "declined slices are sent again"
+
+
+def test_a_quote_sends_nothing_and_learns_from_what_was_paid(
+    stack: Stack, producer: Producer, llm: LLMServer, ticketflow: Command, tmp_path: Path
+) -> None:
+    prices = [{"id": "gpt-4o", "input_usd_per_million": 1.0, "output_usd_per_million": 10.0}]
+    producer.providers.change(PROVIDER, {"models": prices, "limits": {"requests_per_minute": 60}})
+    (tmp_path / "in.jsonl").write_text("".join(f'{{"prompt": "p{n}"}}\n' for n in range(120)))
+    ask = ("batch", "quote", "in.jsonl", "--kind", "complete", "--provider", PROVIDER, "--compare", "groq")
+    first = ticketflow(*ask, "--json").document
+    assert [quote["provider_id"] for quote in first] == [PROVIDER, "groq"]
+    assert (first[0]["jobs"], first[0]["output_tokens"], first[0]["time_s"]) == (120, 120 * 512, 120.0)
+    assert first[0]["binds"] == "requests_per_minute"
+    assert (first[1]["cost_usd"], first[1]["time_s"]) == (None, None)
+    assert (producer.ledger.batches(1), llm.requests()) == ([], [])
+    producer.providers.change(PROVIDER, {"limits": {"requests_per_minute": None}})
+    with WorkerProcess(small(stack), tmp_path / "worker.log"):
+        done = submitted(producer, 20).wait(30)
+    second = ticketflow(*ask, "--json").document[0]
+    assert second["output_tokens"] == round(done.output_tokens / 20 * 120)
+    assert 0 < second["cost_usd"] < first[0]["cost_usd"]
+    shown = ticketflow(*ask)
+    assert (shown.status, "no price is known" in shown.err, "groq" in shown.out) == (0, True, True)
