@@ -171,7 +171,7 @@ class ProviderStore:
     def _check_url(self, provider: Provider) -> None:
         problem = self._egress.base_url_problem(provider.base_url)
         if problem:
-            raise InvalidProviderError(f"base URL {provider.base_url} of {provider.id}: {problem}")
+            raise InvalidProviderError(f"provider {provider.id}: base_url: {problem}")  # the URL may hold a key
 
     @staticmethod
     def _row(connection: Connection, provider_id: str) -> dict[str, Any] | None:
