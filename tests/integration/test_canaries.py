@@ -1,298 +1,251 @@
-"""Keys live in Vault and in the client that uses them: after a night of troubles no byte of one is found elsewhere."""
+"""Keys and tickets that nobody could mistake go through a day of the whole system; then every byte it left is searched.
+
+Keys belong in Vault, in the memory of workers and in requests to their provider; texts of tickets and answers in
+Postgres and in results. The ids of providers may be seen, and show that the search finds what is there.
+"""
 
 import base64
-import os
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import json
+import signal
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.parse import urlsplit
 
 import pytest
-import redis
 
+from config.errors import TicketflowError
+from config.keys import open_keys
 from config.providers import parse_provider
-from config.redis_link import connect_redis
-from embedded.local_server import free_ports
+from config.settings import PREFIX, Settings
 from embedded.servers import EmbeddedServers
-from jobs.kinds import KINDS
+from jobs.migrate import migrate
+from producer.handles import BatchHandle, JobHandle
 from producer.producer import Producer
-from tests.conftest import Stack
-from tests.integration.test_command import Command
+from tests.integration.canary_day import MODELS, Day
+from tests.integration.test_outages import killed_and_restarted
+from tests.integration.test_procfile import honcho
+from tests.support.canaries import Canary, files_in
 from tests.support.llm_server import LLMServer
+from tests.support.mirror_server import FAULTS, MirrorServer
 from tests.support.processes import needs_proc
 from tests.support.waiting import wait_for
-from tests.support.workers import ROOT, WorkerProcess, clean_environment
+from tests.support.witnesses import ProcessWitness, RedisWitness
 
-TROUBLES = ("401", "400", "429", "500", "html", "cut", "bad-json")
-URLS = {
-    "custom-canary-openai": ("openai-compatible", "gpt-4o", "openai_url"),
-    "custom-canary-groq": ("groq", "llama-3.3-70b-versatile", "groq_url"),
-    "custom-canary-gemini": ("gemini", "gemini-2.5-flash", "gemini_url"),
-}
+pytestmark = [needs_proc, pytest.mark.timeout(300)]
 
+SHOW_IDS = (
+    "redis", "redis-files", "postgres-rows", "postgres-rest", "postgres-files", "worker-logs", "flower", "processes",
+    "commands", "results", "errors", "temporary",
+)  # fmt: skip
+PLACES = (*SHOW_IDS, "vault-files", "server-logs")
+TEXTS_BELONG = {"postgres-rows", "postgres-files", "results"}
+SERVERS_FILES = {"redis-files": "valkey", "postgres-files": "postgres", "vault-files": "openbao", "server-logs": "logs"}
 
-@dataclass
-class Canaries:
-    """Words that must not be found, and what the provider saw of them."""
-
-    keys: list[str] = field(default_factory=list)
-    ticket: str = field(default_factory=lambda: f"ticket-canary-{os.urandom(12).hex()}")
-
-    def key(self) -> str:
-        """A new key, unmistakable."""
-        self.keys.append(f"sk-canary-{os.urandom(16).hex()}")
-        return self.keys[-1]
-
-    def hits(self, data: bytes, *, texts: bool = False) -> list[str]:
-        """Which are in the data, plainly or in a simple disguise; tickets only if asked for."""
-        words = [*self.keys, *([self.ticket] if texts else [])]
-        return [word for word in words if any(form in data for form in disguises(word))]
+SDKS = ("google-genai", "google-generativeai")
+SUBMIT = ("batch", "submit", "-", "--kind", "summarise_ticket", "--wait", "--results", "results.jsonl", "--provider")
+ORPHANS = 20
+"""Calls in flight when a worker is killed."""
 
 
-def disguises(word: str) -> list[bytes]:
-    """As it is, as hex, and as base64 at each of its three offsets."""
-    raw = word.encode()
-    shifted = [base64.b64encode(b"\0" * n + raw)[4 if n else 0 : -4] for n in range(3)]
-    return [raw, raw.hex().encode(), *shifted]
+@pytest.fixture(scope="module")
+def day(tmp_path_factory: pytest.TempPathFactory) -> Day:
+    """The day, when it is over: nothing runs any more, and all files are written."""
+    folder = tmp_path_factory.mktemp("canaries")
+    with ExitStack() as stack:
+        servers = stack.enter_context(EmbeddedServers(folder / "servers", persistent=True))
+        migrate(servers.database_url)
+        given = {name.removeprefix(PREFIX).lower(): value for name, value in servers.operator_environment.items()}
+        llm, mirror = stack.enter_context(LLMServer()), stack.enter_context(MirrorServer())
+        producer = stack.enter_context(Producer(Settings.model_validate(given)))
+        day = Day(folder, servers, llm, mirror, producer, secrets_of(servers))
+        day.file("temporary", "planted").write_text(day.ids.tag)  # workers are not expected to write there at all
+        stack.enter_context(RedisWitness(servers.redis_url, day.file("redis", "commands")))
+        stack.enter_context(ProcessWitness(day.file("processes", "seen")))
+        live(day)
+        day.save_rows()
+    return day
 
 
-def test_the_search_finds_what_is_there() -> None:
-    canaries = Canaries()
-    key = canaries.key()
-    for data in (
-        f"x{key}y".encode(),
-        key.encode().hex().encode(),
-        *(base64.b64encode(b"a" * n + key.encode()) for n in range(3)),
-    ):
-        assert canaries.hits(data) == [key]
-    assert canaries.hits(canaries.ticket.encode()) == []
-    assert canaries.hits(canaries.ticket.encode(), texts=True) == [canaries.ticket]
+def secrets_of(servers: EmbeddedServers) -> tuple[str, ...]:
+    """What opens the services: passwords and credentials of Vault."""
+    operator, worker = servers.operator_environment, servers.worker_environment
+    passwords = (str(urlsplit(url).password) for url in (servers.redis_url, servers.database_url))
+    return (*passwords, operator["TICKETFLOW_VAULT_TOKEN"], worker["TICKETFLOW_VAULT_SECRET_ID"])
 
 
-class Troublemaker(BaseHTTPRequestHandler):
-    """Fails in the way that the path names, and quotes what it was sent as often as it can."""
-
-    seen: bytes = b""
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        trouble = self.path.split("/")[1]
-        echo = f"{self.headers}{body.decode()}".encode()
-        type(self).seen += echo
-        if trouble == "cut":
-            self.connection.close()
-            return
-        status = int(trouble) if trouble.isdigit() else 200
-        self.send_response(status)
-        self.send_header("Content-Type", "text/html" if trouble == "html" else "application/json")
-        self.send_header("X-Echo", str(self.headers["Authorization"]))
-        self.send_header("Content-Length", str(len(echo)))
-        self.end_headers()
-        self.wfile.write(echo)
-
-    def log_message(self, *_: object) -> None:
-        """Silent."""
-
-
-@contextmanager
-def troublemaker() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Troublemaker)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-@contextmanager
-def wiretap(url: str) -> Iterator[list[bytes]]:
-    """Every command that Redis gets meanwhile, of everybody."""
-    heard: list[bytes] = []
-    client = connect_redis(url)
-    monitor = client.monitor()  # type: ignore[no-untyped-call]
-    monitor.__enter__()
-
-    def listen() -> None:
-        with suppress(redis.RedisError, OSError, ValueError, AttributeError):
-            heard.extend(str(command).encode() for command in monitor.listen())
-
-    thread = threading.Thread(target=listen, daemon=True)
-    thread.start()
-    try:
-        yield heard
-    finally:
-        monitor.connection.disconnect()
-        thread.join(10)
-        client.close()
-
-
-@contextmanager
-def flower(stack: Stack, log: Path) -> Iterator[str]:
-    """Flower with its API, as nobody should open it."""
-    (port,) = free_ports(1)
-    url = f"http://127.0.0.1:{port}"
-    environment = {"TICKETFLOW_REDIS_URL": stack.settings.redis_url, "FLOWER_UNAUTHENTICATED_API": "true"}
-    command = [sys.executable, "-m", "celery", "-A", "worker.app", "flower", "--address=127.0.0.1", f"--port={port}"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, "--logging=debug"],
-            env=clean_environment({}) | environment,
-            cwd=ROOT,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            wait_for(lambda: page(f"{url}/healthcheck"), f"Flower: {log.read_text()}", 30)
-            yield url
-        finally:
-            process.terminate()
-            process.wait(20)
-
-
-def page(url: str) -> bytes:
-    """What is there, whatever the status; nothing while nobody answers."""
-    try:
-        with urlopen(url, timeout=10) as answer:
-            return bytes(answer.read())
-    except HTTPError as error:
-        return error.read()
-    except OSError:
-        return b""
-
-
-def all_pages(url: str) -> bytes:
-    """Flower's pages and API, tasks one by one included."""
-    import json
-
-    tasks = json.loads(page(f"{url}/api/tasks"))
-    workers = json.loads(page(f"{url}/api/workers?refresh=1"))
-    paths = ["", "workers", "tasks", "broker", "metrics", "api/tasks", "api/workers?refresh=1", "api/task/types"]
-    paths += [f"task/{task}" for task in tasks] + [f"api/task/info/{task}" for task in tasks]
-    paths += [f"worker/{worker}" for worker in workers]
-    return b"\n".join(page(f"{url}/{path}") for path in paths)
-
-
-def processes() -> bytes:
-    """Arguments of all processes, and the environment of those of ours that came after us."""
-    found = b""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            with suppress(OSError):
-                found += (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
-    return found
-
-
-def files_in(folder: Path) -> Iterator[tuple[Path, bytes]]:
-    for path in folder.rglob("*"):
-        with suppress(OSError):
-            if path.is_file() and not path.is_symlink():
-                yield path, path.read_bytes()
-
-
-def provider(provider_id: str, kind: str, model: str, url: str) -> dict[str, object]:
-    where = {"type": kind, "default_model": model, "base_url": url}
-    return {"id": provider_id, "name": provider_id[-20:], "capabilities": {"structured_output": True}, **where}
-
-
-@needs_proc
-@pytest.mark.timeout(240)
-def test_no_key_is_anywhere_that_it_should_not_be(servers: EmbeddedServers, stack: Stack, tmp_path: Path) -> None:
-    canaries, said = Canaries(), bytearray()
-    ticketflow = Command(stack.operator_environment, tmp_path)
-
-    def run(*arguments: str, given: str = "") -> None:
-        done = ticketflow(*arguments, given=given)
-        said.extend(f"{done.out}{done.err}".encode())
-
-    environment = stack.worker_environment | {
-        "TICKETFLOW_LOG_LEVEL": "DEBUG",
-        "TICKETFLOW_MAX_ATTEMPTS": "2",
-        "TICKETFLOW_LEASE_S": "2",
-        "TICKETFLOW_SLICE_JOBS": "20",
-    }
-    legacy = environment | {"TICKETFLOW_GEMINI_SDK": "google-generativeai"}
-    with (
-        LLMServer() as llm,
-        troublemaker() as trouble,
-        Producer(stack.settings) as producer,
-        wiretap(stack.settings.redis_url) as heard,
-        flower(stack, tmp_path / "flower.log") as flower_url,
-    ):
-        for provider_id, (kind, model, attribute) in URLS.items():
-            producer.providers.add(parse_provider(provider(provider_id, kind, model, getattr(llm, attribute))))
-        for name in TROUBLES:
-            url = f"{trouble}/{name}/v1"
-            producer.providers.add(parse_provider(provider(f"custom-trouble-{name}", "openai-compatible", "m", url)))
-        for provider_id in (*URLS, *(f"custom-trouble-{name}" for name in TROUBLES)):
-            run("providers", "set-key", provider_id, given=canaries.key())
-        tickets = [
-            KINDS["summarise_ticket"].accept({"id": f"canary-{n}", "subject": "Login", "body": canaries.ticket})
-            for n in range(60)
-        ]
-        with (
-            WorkerProcess(environment, tmp_path / "first.log", level="DEBUG") as first,
-            WorkerProcess(legacy, tmp_path / "prefork.log", "processes", level="DEBUG"),
-        ):
-            llm.scenario([{"type": "delay", "seconds": 0.05, "times": None}])
-            batches = [producer.submit_batch("summarise_ticket", tickets, provider=name) for name in URLS]
-            wait_for(lambda: batches[0].status().succeeded > 3, "progress")
-            run("providers", "set-key", "custom-canary-openai", given=canaries.key())  # a rotation under load
+def live(day: Day) -> None:
+    """The day itself."""
+    unreadable = prepare(day)
+    day.script()
+    environment = {"TICKETFLOW_REDIS_URL": day.servers.redis_url, "FLOWER_DEBUG": "true"}
+    with honcho(environment, day.file("flower", "log"), "flower") as flower:
+        with day.worker("first", "threads", SDKS[0]) as first:
+            wait_for(lambda: flower.page("/healthcheck").status == 200, "Flower", 30)
+            successes_and_failures(day, MODELS)
+            day.note_failure(unreadable)
+            rotation_at_work(day)
+            vault_away(day)
+            commands(day)
+            day.save_pages(flower, "first")
+            orphans = calls_in_flight(day)
             first.kill()
-            with WorkerProcess(environment, tmp_path / "second.log", level="DEBUG"):
-                singles = [
-                    producer.enqueue("complete", {"prompt": canaries.ticket}, provider=f"custom-trouble-{name}")
-                    for name in TROUBLES
-                ]
-                assert {single.wait(60).state for single in singles} == {"failed"}
-                done = [batch.wait(90) for batch in batches]
-                assert [batch.succeeded for batch in done] == [60] * 3
-                run("providers", "check", "custom-canary-groq")
-                run("providers", "check", "custom-trouble-401")
-                run("providers", "models", "custom-canary-openai", "--json")
-                run("providers", "list", "--json")
-                run("providers", "export")
-                run("doctor")
-                run("workers")
-                run("jobs", "list", "--json")
-                for single in singles:
-                    run("jobs", "show", single.job_id)
-                run("batch", "results", batches[0].batch_id, "--output", "results.jsonl")
-                run("enqueue", "complete", "--provider", "custom-trouble-500", "--wait", "20", given='{"prompt": "x"}')
-                wait_for(lambda: b"custom-canary-openai" in all_pages(flower_url), "tasks in Flower")
-                running, shown = processes(), all_pages(flower_url)
-        kept = b"".join(
-            client.dump(key) or b""
-            for client in (redis.Redis.from_url(stack.settings.redis_url),)
-            for key in client.scan_iter()
-        )
-        versions = {job.key_version for batch in batches for job in batch.jobs()}
-    assert len(canaries.keys) == 1 + len(URLS) + len(TROUBLES)
-    assert versions <= {1, 2}, "no call went without a key"
-    assert all(key.encode() in Troublemaker.seen for key in canaries.keys[len(URLS) : -1]), "the keys were used"
-    # What the search would find if it were there: it finds its neighbours.
-    commands = b"\n".join(heard)
-    assert b"custom-canary-openai" in commands
-    assert b"custom-canary-openai" in shown
-    assert b"celery" in running
-    assert b"custom-trouble-401" in bytes(said)
-    for name, data in {"Redis": kept + commands, "Flower": shown, "processes": running}.items():
-        assert canaries.hits(data, texts=True) == [], name
-    assert canaries.hits(bytes(said)) == [], "the commands' output"
-    found, in_postgres = list[tuple[str, list[str]]](), False
-    started = time.monotonic()
-    for path, data in (*files_in(servers.folder), *files_in(tmp_path)):
-        found += [(str(path), hits)] if (hits := canaries.hits(data, texts=path.suffix == ".log")) else []
-        in_postgres |= "postgres" in str(path) and canaries.ticket.encode() in data
-    assert found == []
-    assert in_postgres, "the ledger's files were among those that were read"
-    assert time.monotonic() - started < 120
+        with day.worker("second", "processes", SDKS[1]):
+            successes_and_failures(day, ["gemini"])
+            assert orphans.wait(60).succeeded == ORPHANS
+            day.save_pages(flower, "second")
+
+
+def prepare(day: Day) -> JobHandle:
+    """Providers of all types, one that works and one for each fault; and a job whose input will not be readable."""
+    for provider_type, url in day.urls().items():
+        day.add(provider_type, provider_type, url)
+        for fault in FAULTS:
+            day.add(f"{provider_type}-{fault}", provider_type, f"{day.mirror.url}/{fault}")
+        day.add(f"{provider_type}-away", provider_type, "http://127.0.0.1:1", heard=False)
+    unsendable = day.add("unsendable", "groq", day.mirror.url, heard=False)
+    open_keys(day.producer.settings).store(unsendable, f"{day.keys.key()}ä")
+    refusals(day)
+    job = day.enqueue(day.named("groq"))
+    bad = {"id": job.job_id, "input": json.dumps({"id": 7, "subject": [day.texts.tag]})}
+    day.producer.database.query("UPDATE jobs SET input = %(input)s WHERE id = %(id)s", bad)
+    return job
+
+
+def refusals(day: Day) -> None:
+    """Keys where no key belongs."""
+    key = day.keys.key()
+    for extra in (
+        {"base_url": f"https://user:{key}@example.com/v1"},
+        {"base_url": f"https://example.com/v1?key={key}"},
+        {"base_url": "https://example.com", "api_key": key},
+        {"base_url": "https://example.com", "timeout_s": key},
+    ):
+        fields = {"id": day.named("x"), "name": "x", "type": "groq", "default_model": "m", **extra}
+        with pytest.raises(TicketflowError) as refused:
+            day.producer.providers.add(parse_provider(fields))
+        day.note_error(refused.value)
+
+
+def successes_and_failures(day: Day, types: Collection[str]) -> None:
+    """Every provider of some types gets work, and ends it as it should."""
+    good = [day.enqueue(day.named(provider_type)) for provider_type in types]
+    faults = [f"{provider_type}-{fault}" for provider_type in types for fault in (*FAULTS, "away")]
+    for job in [day.enqueue(day.named(name)) for name in (*faults, "unsendable")]:
+        day.note_failure(job)
+    assert [job.wait(60).state for job in good] == ["succeeded"] * len(types)
+
+
+def rotation_at_work(day: Day) -> None:
+    """New keys for all, one of them through the command, while batches go on."""
+    day.script({"type": "delay", "seconds": 0.1, "times": None})
+    batches = [
+        day.producer.submit_batch("summarise_ticket", day.tickets(60), provider=day.named(provider_type))
+        for provider_type in MODELS
+    ]
+    for provider_type in ("groq", "gemini"):
+        day.set_key(day.named(provider_type))
+    key = day.keys.key()
+    done = day.command("providers", "set-key", day.named("openai-compatible"), "--json", given=f"{key}\n")
+    day.used[day.named("openai-compatible"), done.document["key_version"]] = key
+    assert [batch.wait(60).succeeded for batch in batches] == [60] * len(MODELS)
+    assert [day.enqueue(day.named(name)).wait(60).key_version for name in MODELS] == [2] * len(MODELS)
+    day.script()
+
+
+def vault_away(day: Day) -> None:
+    """Known keys serve on while Vault is down; a key that no worker has read is waited for."""
+    late = day.add("late", "groq", day.llm.groq_url)
+    (vault,) = (member for member in day.servers.members if member.name == "OpenBao")
+    assert vault.process is not None
+    vault.process.send(signal.SIGKILL)
+    jobs = [day.enqueue(provider_id) for provider_id in (day.named("groq"), late)]
+    assert jobs[0].wait(60).state == "succeeded"
+    killed_and_restarted(vault)
+    assert jobs[1].wait(60).state == "succeeded"
+
+
+def commands(day: Day) -> None:
+    """What an operator runs; a key among it is refused or goes in by standard input."""
+    key, works, fails = day.keys.key(), day.named("openai-compatible"), day.named("groq-unauthorized")
+    ticket = json.dumps(day.ticket("t"))
+    expected: dict[tuple[str, ...], tuple[str, int]] = {
+        ("providers", "set-key", works): (f"{key} {key}", 2),
+        ("providers", "import", "-"): (f'["{works}"]\napi_key = "{key}"\n', 2),
+        ("providers", "list"): ("", 0),
+        ("providers", "check", fails): ("", 1),
+        ("providers", "models", works): ("", 0),
+        ("providers", "export"): ("", 0),
+        ("jobs", "list"): ("", 0),
+        ("doctor",): ("", 1),
+        ("enqueue", "summarise_ticket", "--wait", "60", "--provider", fails): (ticket, 1),
+        (*SUBMIT, works): (f"{ticket}\n", 0),
+    }
+    with ThreadPoolExecutor(2) as pool:
+        ran = pool.map(lambda arguments: day.command(*arguments, given=expected[arguments][0]), expected)
+    assert [done.status for done in ran] == [status for _, status in expected.values()]
+    (job,) = (json.loads(line) for line in day.file("results", "results.jsonl").read_text().splitlines())
+    for arguments in (("jobs", "show", job["job_id"]), ("batch", "results", job["batch_id"], "--output", "-")):
+        assert day.command(*arguments, place="results").status == 0
+
+
+def calls_in_flight(day: Day) -> BatchHandle:
+    """A batch with calls under way, for a worker to die with."""
+    day.script({"type": "delay", "seconds": 4, "times": ORPHANS})
+    batch = day.producer.submit_batch("summarise_ticket", day.tickets(ORPHANS), provider=day.named("openai-compatible"))
+    under_way = "SELECT 1 FROM calls WHERE finished_at IS NULL"
+    wait_for(lambda: len(day.producer.database.query(under_way)) == ORPHANS, "calls in flight")
+    return batch
+
+
+def traces(day: Day, place: str) -> list[Path]:
+    """The files of a place."""
+    folder = day.servers.folder / SERVERS_FILES[place] if place in SERVERS_FILES else day.folder / place
+    return files_in(folder)
+
+
+@pytest.mark.parametrize("before", ["", "a", "ab", "Bearer "])
+def test_the_search_finds_a_key_in_disguise(tmp_path: Path, before: str) -> None:
+    canary, file = Canary(), tmp_path / "file"
+    said = f"{before}{canary.key()}".encode()
+    for disguised in (said, base64.b64encode(said), base64.urlsafe_b64encode(said), said.hex().encode()):
+        file.write_bytes(b"x" + disguised + b"y")
+        assert canary.found([file])
+        assert Canary().found([file]) == []
+
+
+def test_every_key_reached_its_provider(day: Day) -> None:
+    heard = "\n".join((*day.llm.heard, *day.mirror.heard))
+    assert [name for name, key in day.used.items() if key not in heard] == []
+    assert {version for _, version in day.used} == {1, 2}
+    assert all(sdk in heard for sdk in ("AsyncOpenAI/", "AsyncGroq/", "google-genai-sdk/", "gapic/"))
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_key_is_there(day: Day, place: str) -> None:
+    assert day.keys.found(traces(day, place)) == []
+
+
+@pytest.mark.parametrize("place", [place for place in PLACES if place not in TEXTS_BELONG])
+def test_no_text_of_a_ticket_is_there(day: Day, place: str) -> None:
+    assert day.texts.found(traces(day, place)) == []
+
+
+@pytest.mark.parametrize("place", [place for place in PLACES if place not in ("processes", *SERVERS_FILES)])
+def test_no_password_of_a_service_is_there(day: Day, place: str) -> None:
+    for secret in day.secrets:
+        assert Canary(secret).found(traces(day, place)) == []
+
+
+@pytest.mark.parametrize("place", SHOW_IDS)
+def test_the_search_finds_what_may_be_there(day: Day, place: str) -> None:
+    assert day.ids.found(traces(day, place))
+
+
+def test_the_search_finds_texts_where_they_belong(day: Day) -> None:
+    for place in TEXTS_BELONG:
+        assert day.texts.found(traces(day, place))
+    written_ahead = [file for file in traces(day, "postgres-files") if file.parent.name == "pg_wal"]
+    assert day.texts.found(written_ahead)
+    assert any("base64" in where for where in day.ids.found(traces(day, "redis-files"))), "messages of the queue"

@@ -7,8 +7,10 @@ from typing import Any, Self
 from llmock.scenarios import behavior_from_dict
 from llmock.testing import LLMockServer
 from llmock.verdict import judge
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 WAIT_S = 2.0
+_WHO = frozenset({b"authorization", b"x-goog-api-key", b"x-goog-api-client", b"user-agent"})
 
 
 class LLMServer:
@@ -21,6 +23,9 @@ class LLMServer:
 
     def __init__(self) -> None:
         self._server = LLMockServer()
+        self.heard = set[str]()
+        """Keys and names that clients gave for themselves, since the start."""
+        self._server.app.add_middleware(_Ear, heard=self.heard)
 
     def __enter__(self) -> Self:
         self._server.start()
@@ -66,3 +71,14 @@ class LLMServer:
     def reset(self) -> None:
         """Forgets requests and what is queued."""
         self._server.state.reset()
+
+
+class _Ear:
+    """Keeps what requests say of their sender, which the server itself forgets."""
+
+    def __init__(self, app: ASGIApp, heard: set[str]) -> None:
+        self._app, self._heard = app, heard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._heard |= {value.decode() for name, value in scope.get("headers", ()) if name in _WHO}
+        await self._app(scope, receive, send)
