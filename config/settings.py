@@ -58,12 +58,13 @@ class Settings(BaseSettings):
         None, description="Vault or OpenBao; without it keys come from TICKETFLOW_KEY_<ID>"
     )
     vault_token: SecretStr | None = Field(None, description="Vault token; or an AppRole, or a Kubernetes role")
-    vault_role_id: str | None = Field(None, description="AppRole role id, with one of the next three")
+    vault_role_id: str | None = Field(None, description="AppRole role id, with one of the next four")
     vault_secret_id: SecretStr | None = Field(None, description="AppRole secret id")
     vault_secret_id_file: Path | None = Field(None, description="file with the secret id, read anew at each login")
     vault_secret_id_wrapped: SecretStr | None = Field(
         None, description="wrapping token that holds the secret id; good for one start of one worker"
     )
+    vault_secret_id_wrapped_file: Path | None = Field(None, description="file with such a wrapping token")
     vault_k8s_role: str | None = Field(None, description="role of Vault's Kubernetes auth")
     vault_k8s_token_file: Path = Field(
         Path("/var/run/secrets/kubernetes.io/serviceaccount/token"), description="the service account's token"
@@ -171,13 +172,15 @@ def _vault_problems(values: dict[str, str]) -> list[str]:
     """What no single field can tell; checked beside the fields, so that all mistakes are told at once."""
     url, token, role, k8s = (f"{PREFIX}VAULT_{name}" for name in ("URL", "TOKEN", "ROLE_ID", "K8S_ROLE"))
     secret = f"{PREFIX}VAULT_SECRET_ID"
-    secrets = [name for name in (secret, f"{secret}_FILE", f"{secret}_WRAPPED") if name in values]
+    secrets = [
+        name for name in (secret, f"{secret}_FILE", f"{secret}_WRAPPED", f"{secret}_WRAPPED_FILE") if name in values
+    ]
     ways = [name for name in (token, role, k8s) if name in values]
     problems = []
     if len(secrets) > 1:
         problems.append(f"{' and '.join(secrets)} exclude each other")
     if bool(secrets) != (role in values):
-        problems.append(f"{role} and {secret} go together (or {secret}_FILE, or {secret}_WRAPPED)")
+        problems.append(f"{role} and {secret} go together (or {secret}_FILE, _WRAPPED or _WRAPPED_FILE)")
     elif len(ways) > 1:
         problems.append(f"{' and '.join(ways)} exclude each other")
     elif url in values and not ways:

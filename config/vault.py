@@ -1,5 +1,6 @@
 """Keys in Vault's KV v2: held for a minute, served on while Vault is away, gone when Vault says so."""
 
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from config.keys import ProviderKey
 from config.settings import Settings, address_of
 from config.vault_login import LoginRefusedError, unwrapped
 from config.vault_session import VaultSession, body_of, new_client
+
+log = logging.getLogger(__name__)
 
 MISSING_TTL_S = 2.0
 AWAY_PAUSE_S = 2.0
@@ -51,6 +54,7 @@ class VaultKeys:
         self._held: dict[str, _Held] = {}
         self._expired_at: dict[str, float] = {}
         self._away_until = float("-inf")
+        self._away_reason = ""
         self._reading = False
         self.stale_reads = 0
 
@@ -126,12 +130,23 @@ class VaultKeys:
             )
         self._reading = True
         try:
-            return self._read(provider_id)
-        except KeyUnavailableError:
+            key = self._read(provider_id)
+        except KeyUnavailableError as error:
             self._away_until = self._clock() + AWAY_PAUSE_S
+            self._say_away(error.message)
             raise
         finally:
             self._reading = False
+        self._say_away("")
+        return key
+
+    def _say_away(self, reason: str) -> None:
+        """Tells the log once, not for each of the jobs that wait."""
+        if reason and reason != self._away_reason:
+            log.warning("known keys serve on, jobs that need another key wait: %s", reason)
+        elif self._away_reason and not reason:
+            log.warning("Vault at %s gives keys again", self._address)
+        self._away_reason = reason
 
     def _read(self, provider_id: str) -> ProviderKey:
         for last in (False, True):
@@ -142,12 +157,12 @@ class VaultKeys:
                     raise_on_deleted_version=True,
                 )
                 return _key_of(body_of(answer), provider_id)
-            except hx.Forbidden:  # a dead token and a refusing policy look the same: see once, then it is policy
-                self._session.forget_token()
-                if last:
+            except hx.Forbidden:  # a dead token and a refusing policy look the same; a login is for the dead alone
+                if last or self._session.left_s():
                     raise KeyMissingError(
                         provider_id, f"Vault does not let this process read the key of provider {provider_id}"
                     ) from None
+                self._session.forget_token()
             except hx.InvalidPath:
                 raise KeyMissingError.for_provider(provider_id) from None  # hvac's errors carry the body
             except LoginRefusedError as error:

@@ -35,30 +35,39 @@ def unwrapped(settings: Settings, client: hvac.Client) -> Settings:
     """Settings with the secret id that a wrapping token holds; a wrapping token can be used once, by one process.
 
     Args:
-        settings: with ``vault_secret_id_wrapped``.
+        settings: with ``vault_secret_id_wrapped`` or its file.
         client: without a token.
 
     Raises:
         LoginRefusedError: the token holds no secret id for our role, has expired, or was used before: by somebody
-            who now has the secret id, unless it was an earlier start of ours.
+            who now has the secret id, unless it was an earlier start of ours; or its file cannot be read.
     """
-    token = settings.vault_secret_id_wrapped
-    assert token is not None  # noqa: S101 - asked for where there is one
+    token = _wrapping_token(settings)
     expected = _ISSUED_BY.format(mount=re.escape(settings.vault_auth_mount or "approle"))
     try:
-        held = client.adapter.post("/v1/sys/wrapping/lookup", json={"token": token.get_secret_value()})
+        held = client.adapter.post("/v1/sys/wrapping/lookup", json={"token": token})
         if not re.fullmatch(expected, str(held["data"]["creation_path"])):
             raise LoginRefusedError(
-                "TICKETFLOW_VAULT_SECRET_ID_WRAPPED holds something else than a secret id of an AppRole: do not use it"
+                "the wrapping token holds something else than a secret id of an AppRole, such as one that was taken "
+                "out and wrapped again: do not use it, and revoke the secret id"
             )
-        client.token = token.get_secret_value()
+        client.token = token
         secret_id = client.adapter.post("/v1/sys/wrapping/unwrap")["data"]["secret_id"]
     except (hx.InvalidRequest, hx.Forbidden, KeyError, TypeError):
         raise LoginRefusedError(
-            "the wrapping token in TICKETFLOW_VAULT_SECRET_ID_WRAPPED has expired or was used already: if no worker of "
-            "yours used it, somebody else has the secret id: revoke it. Hand out a new one for each start"
+            "the wrapping token of the secret id has expired or was used already: if no worker of yours used it, "
+            "somebody else has the secret id: revoke it. Hand out a new one for each start"
         ) from None
-    return settings.model_copy(update={"vault_secret_id": SecretStr(secret_id), "vault_secret_id_wrapped": None})
+    opened = {"vault_secret_id_wrapped": None, "vault_secret_id_wrapped_file": None}
+    return settings.model_copy(update={"vault_secret_id": SecretStr(secret_id), **opened})
+
+
+def _wrapping_token(settings: Settings) -> str:
+    if settings.vault_secret_id_wrapped_file:
+        return _content(settings.vault_secret_id_wrapped_file, "TICKETFLOW_VAULT_SECRET_ID_WRAPPED_FILE")
+    token = settings.vault_secret_id_wrapped
+    assert token is not None  # noqa: S101 - asked for where there is one
+    return token.get_secret_value()
 
 
 def _approle(settings: Settings, client: hvac.Client) -> dict[str, Any]:

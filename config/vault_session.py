@@ -1,5 +1,6 @@
 """An authenticated connection to Vault; hvac's traps (docs/decisions/0002) are closed here."""
 
+import logging
 import os
 import threading
 import time
@@ -13,16 +14,21 @@ from hvac import exceptions as hx
 from config.settings import Settings
 from config.vault_login import Login, LoginRefusedError, auth_of, login_of
 
+log = logging.getLogger(__name__)
+
 TIMEOUT_S = (2.0, 3.0)
 MIN_RENEWAL_S = 1.0
+ENDLESS_S = 3600.0
+"""How often a token that never ends is looked at."""
 
 
 class VaultSession:
     """One authenticated hvac client per process: logs in, renews, and logs in again when its token is gone.
 
     It takes nothing from the environment or the home folder, follows no redirect and no proxy, and is made anew after
-    a fork. With a token it renews what can be renewed; else it logs in again when the token's life ends. Whatever may
-    be wrong with the credentials is a LoginRefusedError, so that a refusal of a read is about the read.
+    a fork. With a token it renews what can be renewed; else it logs in again when the token's life ends, and where that
+    fails the token serves to its end. Whatever may be wrong with the credentials is a LoginRefusedError, so that a
+    refusal of a read is about the read.
 
     Args:
         settings: address and credentials.
@@ -53,6 +59,15 @@ class VaultSession:
         self._client.token = ""
         self._renew_at = 0.0
 
+    def left_s(self) -> float:
+        """The life of the token in seconds; 0 if there is none or it is dead."""
+        if not self._client.token:
+            return 0.0
+        try:
+            return float(body_of(self._client.auth.token.lookup_self())["data"]["ttl"] or ENDLESS_S)
+        except hx.Forbidden:
+            return 0.0
+
     def _renew(self) -> float:
         """Makes the token good for a while and returns its life in seconds."""
         if self._login:
@@ -65,7 +80,7 @@ class VaultSession:
                 return float(auth_of(self._client.auth.token.renew_self())["lease_duration"])
         except (hx.Forbidden, hx.InvalidRequest):
             raise LoginRefusedError("the token is not accepted: it was revoked or has expired") from None
-        return float(data.get("ttl") or 3600)
+        return float(data.get("ttl") or ENDLESS_S)
 
     def _renew_login(self, login: Login) -> float:
         auth: dict[str, Any] | None = None
@@ -73,12 +88,25 @@ class VaultSession:
             try:
                 auth = auth_of(self._client.auth.token.renew_self())
             except (hx.Forbidden, hx.InvalidRequest):
-                auth = None  # expired or revoked
+                auth = None  # dead; or it lives, but Vault could not ask Kubernetes about the account
         if auth is None or auth["lease_duration"] < self._first_ttl_s / 3:  # its maximum life is near
-            self._client.token = ""
-            auth = login(self._client)
-            self._first_ttl_s = float(auth["lease_duration"])
+            return self._log_in(login)
         return float(auth["lease_duration"])
+
+    def _log_in(self, login: Login) -> float:
+        token, self._client.token = self._client.token, ""
+        try:
+            self._first_ttl_s = float(login(self._client)["lease_duration"])
+        except (LoginRefusedError, hx.VaultError, requests.RequestException) as error:
+            self._client.token = token
+            left_s = self.left_s()
+            if not left_s:
+                self._client.token = ""
+                raise
+            words = str(error) if isinstance(error, LoginRefusedError) else type(error).__name__
+            log.warning("no new login to Vault, the token lives %.0f s more: %s", left_s, words)
+            return left_s
+        return self._first_ttl_s
 
 
 def new_client(settings: Settings) -> hvac.Client:

@@ -65,7 +65,7 @@ def _unwrap() -> None:
     """A wrapped secret id can be had once: here, before the fork, so that the children have it too."""
     global settings
     deadline = time.monotonic() + UNWRAP_S
-    while settings.vault_secret_id_wrapped:
+    while settings.vault_secret_id_wrapped or settings.vault_secret_id_wrapped_file:
         from config.vault import unwrap_credentials  # hvac, for those who need it
 
         try:

@@ -123,6 +123,17 @@ def test_a_wrapped_secret_id_is_had_once(stack: Stack, root: VaultApi, provider_
         unwrap_credentials(settings.model_copy(update={"vault_url": "http://127.0.0.1:1"}))
 
 
+def test_a_wrapping_token_may_come_in_a_file(stack: Stack, root: VaultApi, provider_id: str, tmp_path: Path) -> None:
+    file = tmp_path / "wrapped"
+    settings = bare(stack, vault_secret_id_wrapped_file=file)
+    with pytest.raises(SettingsError, match=r"TICKETFLOW_VAULT_SECRET_ID_WRAPPED_FILE: .* cannot be read"):
+        unwrap_credentials(settings)
+    file.write_text(f"{wrapped(root)}\n")
+    assert VaultKeys(unwrap_credentials(settings)).get(provider_id).value == "sk-1"
+    with pytest.raises(SettingsError, match="was used already"):
+        unwrap_credentials(settings)
+
+
 def test_a_wrapping_token_that_holds_something_else_is_not_used(stack: Stack, root: VaultApi) -> None:
     """Whoever can have us unwrap what they like could have us log in as somebody else."""
     token = wrapped(root, "sys/wrapping/wrap")
