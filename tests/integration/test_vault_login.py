@@ -19,13 +19,14 @@ from config.keys import open_keys
 from config.providers import parse_provider
 from config.settings import PREFIX, Settings
 from config.vault import VaultKeys, unwrap_credentials
-from embedded.local_server import HOST
+from embedded.local_server import HOST, LocalServer
 from embedded.servers import EmbeddedServers
 from embedded.vault_rights import WORKER, VaultApi
 from producer.producer import Producer
 from tests.conftest import Stack
 from tests.integration.test_vault_keys import Clock
 from tests.support.llm_server import LLMServer
+from tests.support.waiting import wait_for
 from tests.support.workers import ROOT, WorkerProcess, clean_environment
 
 ROLE = f"auth/approle/role/{WORKER}"
@@ -275,6 +276,17 @@ def test_a_revoked_token_makes_jobs_wait(stack: Stack, root: VaultApi, provider_
     assert keys.get(provider_id).value == "sk-1"
 
 
+def _restart_sealed(bao: LocalServer) -> None:
+    """With an unseal key that does not fit: after a mere ``sys/seal`` it would unseal itself again."""
+    process = bao.process
+    assert process is not None
+    process.send(signal.SIGKILL)
+    wait_for(lambda: process.status() is not None, "end of OpenBao")
+    (bao.folder / "unseal.key").write_bytes(os.urandom(32))
+    bao.respawn()
+    wait_for(lambda: VaultApi(HOST, bao.ports[0]).health() == 503, "a sealed OpenBao")
+
+
 @pytest.mark.parametrize("trouble", ["sealed", "frozen"])
 def test_known_keys_serve_on_while_vault_is_of_no_use(tmp_path: Path, trouble: str) -> None:
     with EmbeddedServers(tmp_path / "own", persistent=False) as servers:
@@ -287,7 +299,7 @@ def test_known_keys_serve_on_while_vault_is_of_no_use(tmp_path: Path, trouble: s
         (bao,) = (member for member in servers.members if member.name == "OpenBao")
         assert bao.process is not None
         if trouble == "sealed":
-            root_of(servers).call("PUT", "sys/seal")
+            _restart_sealed(bao)
         else:
             bao.process.send(signal.SIGSTOP)
         try:
