@@ -67,7 +67,7 @@ KINDS = {"aiohttp": bare_aiohttp, "sdk-default": bare_sdk_default, "sdk-aiohttp"
 async def run(kind: str, url: str, jobs: int, in_flight: int) -> None:
     """Makes the calls, ``in_flight`` at a time."""
     async with KINDS[kind](url) as call:
-        await _calls(call, 2 * in_flight, in_flight)
+        await _calls(call, min(2 * in_flight, jobs), in_flight)
         os.kill(os.getpid(), signal.SIGSTOP)
         await _calls(call, jobs, in_flight)
         os.kill(os.getpid(), signal.SIGSTOP)

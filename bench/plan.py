@@ -20,6 +20,7 @@ class Plan:
         large_jobs: of the large batch.
         levels: calls in flight for the plot.
         level_s: seconds that a point of the plot should take where the calls are the limit.
+        imports: fresh processes that import the producer.
     """
 
     quick: bool = False
@@ -34,6 +35,7 @@ class Plan:
     large_jobs: int = 100_000
     levels: tuple[int, ...] = (20, 50, 100, 200, 500, 1000)
     level_s: float = 6.0
+    imports: int = 7
 
 
 QUICK = Plan(
@@ -46,6 +48,7 @@ QUICK = Plan(
     small_jobs=200,
     small_times=2,
     large_jobs=2_000,
-    levels=(50, 200),
+    levels=(100,),
     level_s=1.0,
+    imports=2,
 )

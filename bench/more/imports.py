@@ -9,7 +9,6 @@ from bench.running import RunFailedError
 from embedded.programs import ROOT
 
 SDKS = ("openai", "groq", "google.genai", "google.generativeai", "hvac")
-REPEATS = 7
 _CODE = """
 import json, sys, time
 began = time.perf_counter()
@@ -20,14 +19,17 @@ print(json.dumps([bare - began, time.perf_counter() - began, sorted(set(sys.argv
 """
 
 
-def imports() -> dict[str, float]:
+def imports(times: int) -> dict[str, float]:
     """Seconds in a fresh process, with compiled files at hand: medians.
+
+    Args:
+        times: how many processes.
 
     Raises:
         RunFailedError: an SDK was loaded.
     """
-    times = [_once() for _ in range(REPEATS + 1)][1:]
-    return {"import_producer_s": median(whole for _, whole in times), "import_module_s": median(m for m, _ in times)}
+    found = [_once() for _ in range(times + 1)][1:]
+    return {"import_producer_s": median(whole for _, whole in found), "import_module_s": median(m for m, _ in found)}
 
 
 def _once() -> tuple[float, float]:
