@@ -13,13 +13,13 @@ from config.settings import address_of
 TIMEOUT_S = 2.0
 
 
-def connect_redis(url: str) -> redis.Redis:
+def connect_redis(url: str, timeout_s: float = TIMEOUT_S) -> redis.Redis:
     """A client that gives up after two seconds and one repeat, where redis-py's own default waits over a minute."""
     return redis.Redis.from_url(
         url,
         decode_responses=True,
-        socket_timeout=TIMEOUT_S,
-        socket_connect_timeout=TIMEOUT_S,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
         socket_keepalive=True,
         retry=Retry(NoBackoff(), 1),
         client_name="ticketflow",

@@ -15,6 +15,9 @@ WORKERS = "ticketflow:workers"
 WORKER = "ticketflow:worker:{id}"
 """String: what one worker process says of itself, as JSON; expires by itself."""
 
+PROVIDER_LIMITS = "ticketflow:limits:{id}"
+"""String: what has been used of one provider's limits, as JSON; see ``worker/lua/limits.lua``. Expires by itself."""
+
 INTERACTIVE_QUEUE = "interactive"
 BULK_QUEUE = "bulk"
 QUEUES = (INTERACTIVE_QUEUE, BULK_QUEUE)

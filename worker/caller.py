@@ -16,7 +16,8 @@ from jobs.chat import ChatReply, ChatRequest, Usage
 from jobs.records import CallEnd, CallStart, Origin
 from worker.adapters import Adapter
 from worker.clients import ClientCache
-from worker.progress import Books, Progress
+from worker.limiter import Limiter, Place
+from worker.progress import Books, Progress, YieldError
 
 UNSEEN_S = 8.0
 """A process silent for ten seconds (``config.presence.TTL_S``) is passed over by those who wait for a change."""
@@ -26,12 +27,8 @@ class LeaseLostError(Exception):
     """The job is no longer ours: nothing may be called or settled for it."""
 
 
-class YieldError(Exception):
-    """The slice's time is up or the process stops: the job goes back before its next call."""
-
-
 class SupersededError(Exception):
-    """The provider was changed while the call was being prepared: it is prepared anew."""
+    """While the call was being prepared the provider was changed, or its turn passed: it is prepared anew."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +54,7 @@ class Caller:
         clients: gives their clients.
         books: where intents are entered.
         load: loads what the client of a provider needs; may take its time.
+        limiter: lets a call wait for its turn.
         calls_in_flight: most calls at once in this process.
     """
 
@@ -67,10 +65,11 @@ class Caller:
         clients: ClientCache,
         books: Books,
         load: Callable[[Provider], object],
+        limiter: Limiter,
         calls_in_flight: int,
     ) -> None:
         self._registry, self._keys, self._clients, self._books = registry, keys, clients, books
-        self._load, self._loaded = load, set[str]()
+        self._load, self._loaded, self._limiter = load, set[str](), limiter
         self._slots = asyncio.Semaphore(calls_in_flight)
         self._bulk_slots = asyncio.Semaphore(max(1, calls_in_flight - max(1, calls_in_flight // 10)))
         self.draining = False
@@ -123,12 +122,14 @@ class Caller:
             CallError: why there is no answer.
             LeaseLostError, YieldError: nothing was called, and nothing may be now.
         """
-        while True:
-            prepared = await self.prepare(progress.claim.provider_id, fresh_key=fresh_key)
-            try:
-                return await self.make(progress, prepared, request)
-            except SupersededError:
-                continue
+        provider_id = progress.claim.provider_id
+        prepared = await self.prepare(provider_id, fresh_key=fresh_key)
+        async with self._limiter.place(progress, request) as place:
+            while True:
+                try:
+                    return await self._make(progress, prepared, request, place)
+                except SupersededError:
+                    prepared = await self.prepare(provider_id, fresh_key=fresh_key)
 
     async def make(self, progress: Progress, prepared: Prepared, request: ChatRequest) -> ChatReply:
         """One paid call as prepared: intent first, then the request, then what came of it into the progress.
@@ -136,7 +137,12 @@ class Caller:
         Raises:
             SupersededError: the definition is not that any more; nothing was called.
         """
+        async with self._limiter.place(progress, request) as place:
+            return await self._make(progress, prepared, request, place)
+
+    async def _make(self, progress: Progress, prepared: Prepared, request: ChatRequest, place: Place) -> ChatReply:
         async with self._slot(progress.claim.queue):
+            await place.punctual()
             if self.draining or time.monotonic() > progress.deadline:
                 raise YieldError
             self._check_current(prepared)  # waiting for a slot may have taken long
@@ -147,6 +153,7 @@ class Caller:
             progress.calls = start.attempt
             end = CallEnd(start.job_id, start.attempt, "cancelled")
             try:
+                self._check_current(prepared, place)  # Postgres may have taken long over the intent
                 async with self.lease(prepared) as client:
                     reply = await client.complete(progress.origin.model, request)
             except SupersededError:
@@ -159,7 +166,7 @@ class Caller:
                 end = CallEnd(start.job_id, start.attempt, error.error_type, error.status, *tokens)
                 raise
             else:
-                usage = reply.usage
+                usage = place.used = reply.usage
                 progress.usage += usage
                 end = CallEnd(start.job_id, start.attempt, "succeeded", 200, usage.input_tokens, usage.output_tokens)
                 return reply
@@ -193,7 +200,8 @@ class Caller:
         with self._clients.lease(prepared.entry, prepared.key) as client:
             yield client
 
-    def _check_current(self, prepared: Prepared) -> None:
+    def _check_current(self, prepared: Prepared, place: Place | None = None) -> None:
         held = self._registry.held(prepared.entry.provider.id)
-        if held is None or held.generation != prepared.entry.generation:
+        late = place is not None and place.late
+        if late or held is None or held.generation != prepared.entry.generation:
             raise SupersededError

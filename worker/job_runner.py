@@ -21,9 +21,9 @@ from jobs.chat import ChatRequest
 from jobs.kind import Kind, describe
 from jobs.kinds import kind_named
 from jobs.records import Claim, Release, Settlement
-from worker.caller import Caller, LeaseLostError, SupersededError, YieldError
+from worker.caller import Caller, LeaseLostError, SupersededError
 from worker.inspection import INSPECTIONS
-from worker.progress import Books, Progress
+from worker.progress import Books, Progress, YieldError
 from worker.retry import Retry, RetryPolicy, decide
 from worker.structured import parse_output, repair_request
 
@@ -96,8 +96,8 @@ class JobRunner:
                 return progress.settlement("succeeded", await self._attempt(progress, fresh_key))
             except SupersededError:  # a look at a provider that was changed meanwhile begins again
                 continue
-            except YieldError:
-                return progress.release()
+            except YieldError as early:
+                return progress.release(early.wait_s)
             except (KeyUnavailableError, ServiceUnavailableError):
                 return progress.release(SERVICE_WAIT_S)
             except CallError as error:

@@ -12,6 +12,18 @@ from jobs.records import Entry as LedgerEntry
 Result = TypeVar("Result")
 
 
+class YieldError(Exception):
+    """The job goes back before its next call: its slice's time is up, the process stops, or its turn is too far off.
+
+    Args:
+        wait_s: how long it should stay in the queue.
+    """
+
+    def __init__(self, wait_s: float = 0.0) -> None:
+        super().__init__(wait_s)
+        self.wait_s = wait_s
+
+
 class Books(Protocol):
     """Where a runner writes: intents before calls, and what came of them; both wait while Postgres is away."""
 

@@ -19,6 +19,7 @@ from config.errors import TicketflowError
 from config.keys import open_keys
 from config.presence import Presence, PresenceBoard
 from config.provider_store import ProviderStore
+from config.providers import Limits
 from config.redis_link import connect_redis
 from config.registry import Registry
 from config.registry_cache import RedisCache
@@ -31,6 +32,9 @@ from worker.books import THREADS, LedgerBooks
 from worker.caller import Caller
 from worker.clients import ClientCache
 from worker.job_runner import JobRunner
+from worker.limiter import Limiter
+from worker.limits.exchange import LimitExchange
+from worker.limits.line import EXCHANGE_TIMEOUT_S
 from worker.registry_watch import RegistryWatch
 from worker.retry import RetryPolicy
 from worker.session import guarded_session
@@ -41,6 +45,7 @@ log = logging.getLogger(__name__)
 
 BEAT_S = 1.0
 REGISTRY_LOOK_S = 5.0
+UNLIMITED = Limits()
 
 
 class Runtime:
@@ -162,16 +167,24 @@ class Runtime:
         self._session: aiohttp.ClientSession = guarded_session(settings.egress, settings.response_max_bytes)
         self._clients = ClientCache(lambda provider, key: make_adapter(provider, key, self._session, settings))
         self._books = LedgerBooks(self._work)
+        self._limits_redis = connect_redis(settings.redis_url, EXCHANGE_TIMEOUT_S)
+        exchange = LimitExchange(self._limits_redis, settings.redis_url, self.worker_id, settings.lease_s)
+        self._limiter = Limiter(self._limits_of, exchange, settings.lease_s)
         self._caller = Caller(
             self.registry,
             self._keys,
             self._clients,
             self._books,
             lambda provider: adapter_class(provider, settings),
+            self._limiter,
             settings.calls_in_flight,
         )
         self._runner = JobRunner(self._caller, self._books, RetryPolicy(settings.max_attempts))
         self._slices = SliceRunner(self._books, self._runner, self._dispatcher, settings)
+
+    def _limits_of(self, provider_id: str) -> Limits:
+        entry = self.registry.held(provider_id)
+        return entry.provider.limits if entry else UNLIMITED
 
     async def _tracked(self, job_ids: Sequence[UUID]) -> None:
         task = asyncio.current_task()
@@ -184,6 +197,7 @@ class Runtime:
             self._running.discard(task)
 
     async def _cut_off(self) -> None:
+        self._limiter.drain()
         if self._running:
             await asyncio.wait(self._running, timeout=self.settings.shutdown_grace_s)
         for task in self._running:
@@ -194,6 +208,8 @@ class Runtime:
             chore.cancel()
         if self._running:
             await asyncio.wait(self._running, timeout=5)
+        await self._limiter.close()
+        self._limits_redis.connection_pool.disconnect()
         await self._session.close()
 
     async def _repeat(self, name: str, pause_s: float, do: Callable[[], None]) -> None:
@@ -222,6 +238,7 @@ class Runtime:
 
     async def _invalidate(self, entries: dict[str, Any]) -> None:
         self._clients.invalidate(entries)
+        self._limiter.refresh()
 
     def _give_back(self) -> None:
         asked = self._work.asked_back() if self._slices.in_hand else []

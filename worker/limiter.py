@@ -1,0 +1,156 @@
+"""Calls wait here for the limits of their provider, which hold for all worker processes together."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+from config.errors import CallError, ProviderRateLimitedError
+from config.providers import Limits
+from config.redis_names import INTERACTIVE_QUEUE
+from jobs.chat import ChatRequest, Usage
+from worker.limits.exchange import Answer, Report
+from worker.limits.line import Counters, Line, Waiter
+from worker.limits.rules import Experience, input_tokens, is_limited
+from worker.progress import Progress, YieldError
+
+LATE_S = 0.5
+"""A call that is not made so soon after its turn needs another one. The script allows for a second between the turn and
+the provider: half of it for us, half for the network. See docs/decisions/0007-limits-for-the-cluster.md."""
+
+
+class Place:
+    """A call's place among those to one provider.
+
+    Args:
+        line: where it waits; None where nothing limits the provider.
+        progress: of its job.
+        request: what is asked.
+    """
+
+    def __init__(self, line: Line | None, progress: Progress, request: ChatRequest) -> None:
+        self._line, self._progress, self._request = line, progress, request
+        self._waiter: Waiter | None = None
+        self.used: Usage | None = None
+        """What the provider counted, once there is an answer."""
+
+    @property
+    def late(self) -> bool:
+        """Whether its turn has passed."""
+        return self._waiter is not None and time.monotonic() - self._waiter.due > LATE_S
+
+    async def take(self) -> None:
+        """Waits for its turn.
+
+        Raises:
+            YieldError: it is further off than the job's slice may last.
+        """
+        if self._line is None:
+            return
+        claim = self._progress.claim
+        kind = self._line.experience.setdefault(claim.kind, Experience())
+        self._guessed, self._kind = input_tokens(self._request), kind
+        # What follows a paid answer, a repair, goes first as well: waiting for long, it would be paid for again.
+        urgent = claim.queue == INTERACTIVE_QUEUE or self._progress.usage != Usage()
+        tokens = kind.estimate(self._guessed, self._request.max_output_tokens)
+        self._waiter = await self._line.turn(tokens, self._progress.deadline, urgent=urgent)
+
+    async def punctual(self) -> None:
+        """Waits for another turn if this one has passed: the process was busy, or Postgres away."""
+        if self.late:
+            self._leave(0)
+            await self.take()
+
+    def leave(self) -> None:
+        """The call is over."""
+        if self._waiter is None:
+            return
+        used = self.used if self.used != Usage() else None
+        if used is not None:
+            self._kind.learn(self._guessed, used)
+        self._leave(None if used is None else used.input_tokens + used.output_tokens)
+
+    def _leave(self, used_tokens: int | None) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and self._line is not None:
+            self._line.leave(waiter, used_tokens)
+
+
+class Limiter:
+    """All limits of this process.
+
+    A provider without limits costs a look into a dictionary; one with limits, a part of an exchange with Redis that all
+    jobs share which wait at the moment.
+
+    Args:
+        limits_of: the limits of a provider as they are now.
+        exchange: tells and asks Redis; blocks.
+        lease_s: what is held is told anew three times in this span.
+    """
+
+    def __init__(
+        self, limits_of: Callable[[str], Limits], exchange: Callable[[str, Report], Answer], lease_s: float
+    ) -> None:
+        self._limits_of, self._exchange, self._lease_s = limits_of, exchange, lease_s
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="limits")
+        self._lines: dict[str, Line] = {}
+        self._draining = False
+        self.counters = Counters()
+
+    @asynccontextmanager
+    async def place(self, progress: Progress, request: ChatRequest) -> AsyncIterator[Place]:
+        """A call's place, when its turn has come; a 429 inside stops all calls to the provider for a while.
+
+        Raises:
+            YieldError: its turn is too far off, or the worker stops.
+        """
+        if self._draining:
+            raise YieldError
+        provider_id = progress.claim.provider_id
+        line = self._lines.get(provider_id)
+        if is_limited(self._limits_of(provider_id)):
+            line = self._line(provider_id)
+        elif line and not line.holds:
+            line = None
+        place = Place(line, progress, request)
+        await place.take()
+        try:
+            yield place
+        except ProviderRateLimitedError as error:
+            self._line(provider_id).hold(error.retry_after_s)
+            raise
+        except CallError as error:
+            place.used = Usage(error.input_tokens, error.output_tokens)
+            raise
+        finally:
+            place.leave()
+
+    def drain(self) -> None:
+        """Nobody waits any more."""
+        self._draining = True
+        for line in self._lines.values():
+            line.stop()
+
+    def refresh(self) -> None:
+        """Limits may have changed: whoever waits asks anew."""
+        for line in self._lines.values():
+            line.refresh()
+
+    async def close(self) -> None:
+        """Ends the exchanges."""
+        for line in self._lines.values():
+            await line.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _line(self, provider_id: str) -> Line:
+        line = self._lines.get(provider_id)
+        if line is None:
+            line = self._lines[provider_id] = Line(
+                provider_id,
+                self._exchange,
+                lambda: self._limits_of(provider_id),
+                self._threads,
+                self.counters,
+                self._lease_s,
+            )
+        return line
