@@ -178,7 +178,7 @@ def test_a_job_that_would_wait_too_long_gets_no_turn_and_takes_none(cluster: Clu
 def test_bulk_is_told_when_to_ask_again_and_gets_its_turns_then(cluster: Cluster) -> None:
     limits, process = Limits(requests_per_minute=60), cluster.process("w")
     first = cluster.ask(process, Report(limits, bulk=[1] * 10))
-    assert len(first.bulk) == 2
+    assert len(first.bulk) == 1
     for _ in range(5):
         assert first.again_ms
         cluster.clock.forward(first.again_ms)
@@ -199,6 +199,14 @@ def test_a_changed_limit_acts_at_once(cluster: Cluster, before: int, after: int)
         assert turn.wait_ms < 1000
     else:
         assert 59_000 < turn.wait_ms < 95_000, "once the minute of the old limit is over, and not long after"
+
+
+def test_what_was_given_under_a_higher_limit_and_is_long_over_does_not_count(cluster: Cluster) -> None:
+    process = cluster.process("w")
+    assert len(cluster.ask(process, Report(Limits(requests_per_minute=6000), bulk=[1] * 250)).bulk) > 50
+    cluster.clock.forward(3000)
+    (wait_ms,) = cluster.ask(process, Report(Limits(requests_per_minute=60), bulk=[1])).bulk
+    assert wait_ms == 0
 
 
 def test_a_pause_that_the_provider_asks_for_is_kept_by_all(cluster: Cluster) -> None:
@@ -251,7 +259,7 @@ def test_what_a_dead_process_held_is_free_after_its_lease(cluster: Cluster) -> N
 
 def test_an_interactive_job_is_next_when_a_call_ends(cluster: Cluster) -> None:
     limits, first, bulk, desk = Limits(calls_in_flight=1), *map(cluster.process, ("first", "bulk", "desk"))
-    assert len(cluster.ask(first, Report(limits, processes=3, bulk=[1])).bulk) == 1
+    assert len(cluster.ask(first, Report(limits, bulk=[1])).bulk) == 1
     cluster.ask(bulk, Report(limits, bulk=[1]))
     cluster.clock.forward(100)
     assert cluster.ask(desk, Report(limits, interactive=[(1, 30_000)])).interactive == [None]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from llmock.ratelimit import LimitSettings
 from llmock.scenarios import behavior_from_dict
 from llmock.testing import LLMockServer
 from llmock.verdict import judge
@@ -59,6 +60,22 @@ class LLMServer:
     def scenario(self, behaviors: Sequence[dict[str, Any]]) -> None:
         """Queues what the next requests meet."""
         self._server.state.scenarios.add(*(behavior_from_dict(item) for item in behaviors))
+
+    def quota(
+        self, requests_per_minute: int | None = None, tokens_per_minute: int | None = None, left: float = 1.0
+    ) -> None:
+        """Sets real quotas for OpenAI's protocol: buckets that fill evenly and refuse with 429 when they are empty.
+
+        Args:
+            requests_per_minute: None is unlimited.
+            tokens_per_minute: the prompt's bytes / 4 and the upper bound of the answer count, not what was used.
+            left: the part of the bucket that is left at the start; full, it would let a minute's calls through at once.
+        """
+        limiter = self._server.state.limiter
+        limiter.configure(LimitSettings(rpm=requests_per_minute, tpm=tokens_per_minute))
+        for _ in range(round((1 - left) * (requests_per_minute or 1))):
+            limiter.admit("openai", "Bearer none", 0)
+        limiter.admit("openai", "Bearer none", round((1 - left) * (tokens_per_minute or 0)))
 
     def requests(self) -> list[dict[str, Any]]:
         """Every request since the last reset, in order of arrival: path, body, status, fault, times."""

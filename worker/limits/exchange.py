@@ -55,6 +55,7 @@ class Answer:
         bulk: waits in ms, for the first of those that asked; the others ask again.
         again_ms: when to ask again; None if nobody has to.
         hold_ms: for so long the provider wants no call, as it told this process or another one.
+        scarce: who has to ask again waits for a call in flight to end.
     """
 
     now_ms: int | None
@@ -63,6 +64,7 @@ class Answer:
     bulk: Sequence[int] = field(default=())
     again_ms: int | None = None
     hold_ms: int = 0
+    scarce: bool = False
 
 
 class LimitExchange:
@@ -108,4 +110,5 @@ def _answer(data: dict[str, Any]) -> Answer:
     turns = [Turn(bool(turn[0]), int(turn[1])) if turn else None for turn in data["interactive"] or ()]
     waits = [int(wait_ms) for wait_ms in data["bulk"] or ()]
     again_ms = int(data["again_ms"]) if data["again_ms"] >= 0 else None
-    return Answer(int(data["now_ms"]), int(data["processes"]), turns, waits, again_ms, int(data["hold_ms"]))
+    told = int(data["now_ms"]), int(data["processes"]), turns, waits, again_ms, int(data["hold_ms"])
+    return Answer(*told, bool(data["scarce"]))

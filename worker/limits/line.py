@@ -12,7 +12,7 @@ from math import inf
 from config.errors import ServiceUnavailableError
 from config.providers import Limits
 from worker.limits.exchange import Answer, Report, Turn
-from worker.limits.rules import Experience, expected_wait_s, release_wait_s
+from worker.limits.rules import Experience, bulk_turns, expected_wait_s, release_wait_s
 from worker.limits.share import Share
 from worker.progress import YieldError
 
@@ -23,6 +23,9 @@ GATHER_S = 0.02
 
 TELL_S = 0.2
 """What calls have used is told so much later at the latest."""
+
+LOOK_S = 0.5
+"""How often those who wait are looked through for some whose turn will be too late."""
 
 AWAY_S = 3.0
 """Redis is asked again after so long."""
@@ -99,7 +102,7 @@ class Line:
         self._settled: list[tuple[int, int]] = []
         self._held, self._processes, self._call_s = 0, 0, 0.0
         self._hold_until, self._hold_untold = 0.0, False
-        self._due, self._away_until = inf, 0.0
+        self._due, self._away_until, self._looked, self._scarce = inf, 0.0, 0.0, False
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.experience: dict[str, Experience] = {}
@@ -143,7 +146,7 @@ class Line:
             self._settled.append((waiter.at_ms, used_tokens - waiter.tokens))
             self._call_for(TELL_S)
         if limits.calls_in_flight:
-            self._call_for(0.0 if self._urgent or self._bulk else TELL_S)
+            self._call_for(0.0 if self._scarce else TELL_S)
 
     def hold(self, seconds: float | None) -> None:
         """The provider wants no call for a while, by its own word (429)."""
@@ -212,7 +215,7 @@ class Line:
 
     def _send_away_late(self) -> None:
         """Those whose time is up, and those whose turn will be too late: they need not be waited for."""
-        now = time.monotonic()
+        now = self._looked = time.monotonic()
         for queue in (self._urgent, self._bulk):
             stay: list[Waiter] = []
             for waiter in queue:
@@ -231,13 +234,12 @@ class Line:
         now = time.monotonic()
         urgent, self._urgent = [w for w in self._urgent if not w.future.done()], []
         bulk, self._bulk = [w for w in self._bulk if not w.future.done()], []
+        asks = [w.tokens for w in bulk[: bulk_turns(self._limits())]]
         settled, self._settled = self._settled, []
         hold_ms = round(max(0.0, self._hold_until - now) * 1000) if self._hold_untold else 0
         self._hold_untold = False
         longest_ms = [(w.tokens, max(0, round((w.deadline - now) * 1000))) for w in urgent]
-        report = Report(
-            self._limits(), self._held, self._processes, settled, hold_ms, longest_ms, [w.tokens for w in bulk]
-        )
+        report = Report(self._limits(), self._held, self._processes, settled, hold_ms, longest_ms, asks)
         answer = await self._answer(report)
         self._processes = answer.processes
         self._hold_until = max(self._hold_until, time.monotonic() + answer.hold_ms / 1000)
@@ -245,7 +247,8 @@ class Line:
         self._bulk[:0] = bulk[len(answer.bulk) :]
         for waiter, wait_ms in zip(bulk, answer.bulk, strict=False):
             self._give(waiter, wait_ms, answer)
-        self._send_away_late()
+        if time.monotonic() > self._looked + LOOK_S:
+            self._send_away_late()
         self._plan(answer, report.limits)
 
     async def _answer(self, report: Report) -> Answer:
@@ -310,6 +313,7 @@ class Line:
 
     def _plan(self, answer: Answer, limits: Limits) -> None:
         """When the next exchange is due."""
+        self._scarce = answer.scarce
         if answer.again_ms is not None:
             self._call_for(answer.again_ms / 1000)
         elif self._urgent or self._bulk:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from math import inf
 
 from config.providers import Limits
 from jobs.chat import ChatRequest, Usage
@@ -16,6 +17,8 @@ UNKNOWN_OUTPUT_TOKENS = 512
 LEARNING_WEIGHT = 0.1
 FIRST_LESSONS = 5
 LONGEST_RELEASE_S = 60.0
+AT_ONCE_S = 1.0
+FEWEST_ASK, LARGEST_ASK = 4, 250
 
 
 def is_limited(limits: Limits) -> bool:
@@ -62,6 +65,12 @@ class Experience:
         self.input_ratio += weight * (usage.input_tokens / max(guessed_input, 1) - self.input_ratio)
         self.output_tokens += weight * (usage.output_tokens - self.output_tokens)
         self.calls += 1
+
+
+def bulk_turns(limits: Limits) -> int:
+    """How many bulk jobs may ask at once: more than can be given a turn in one exchange, and not all that wait."""
+    fit = [AT_ONCE_S * (limits.requests_per_minute or inf) / MINUTE_S, limits.calls_in_flight or inf, LARGEST_ASK]
+    return FEWEST_ASK + int(min(fit))
 
 
 def expected_wait_s(ahead: int, tokens: int, call_s: float, limits: Limits, processes: int) -> float:

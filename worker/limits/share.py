@@ -6,7 +6,7 @@ from config.providers import Limits
 from worker.limits.exchange import Answer, Report, Turn
 
 SPACING_MS = 61_200
-AHEAD_MS = 1000
+AHEAD_MS = 500
 """As in ``worker/lua/limits.lua``."""
 
 

@@ -5,7 +5,7 @@ local SPACING_MS = 61200   -- N calls are spread over this, so that a minute nev
 local TOLERANCE_MS = 200   -- so much earlier than its turn a call may come: small bursts
 local WINDOW_MS = 61000    -- tokens are remembered for so long: a minute, and a second on the way to the provider
 local BUCKET_MS = 500
-local AHEAD_MS = 1000      -- bulk gets no time further ahead than this, so that interactive jobs find room
+local AHEAD_MS = 500       -- bulk gets no time further ahead than this, so that interactive jobs find room
 local CREDIT_MS = 5000     -- what calls did not use may be used later; of that no more than is given in this time
 local QUIET_MS = 2000      -- who has waited for a free call without asking for so long has gone
 local KEEP_MS = 86400000
@@ -22,14 +22,14 @@ elseif report.processes > 0 then
   state.hold = now + AHEAD_MS  -- Redis was emptied: turns that were given are not over
 end
 
--- What has been given drains at the rate of the limit as it is now, so a changed limit acts at once. When the limit was
--- lowered, the debt of the higher one is over when all that was given has left the window.
+-- What has been given drains at the rate of the limit that was in force; what is left counts at the rate of the new one, so
+-- a changed limit acts at once. After a lower one it is over when all that was given has left the window.
 local function drained(resource, limit)
   if not limit then return end
   local debt = resource.debt
-  if debt > 0 then debt = math.max(0, debt - math.max(0, now - resource.at) * limit / SPACING_MS) end
+  if debt > 0 then debt = math.max(0, debt - math.max(0, now - resource.at) * (resource.limit or limit) / SPACING_MS) end
   resource.debt = math.min(debt, (math.max(0, state.last - now) + SPACING_MS) * limit / SPACING_MS)
-  resource.at = now
+  resource.at, resource.limit = now, limit
 end
 
 local function paced(resource, limit, from)
@@ -155,6 +155,7 @@ for i, ask in ipairs(report.bulk) do
   taken(tokens, at)
   answer.bulk[i] = at - now
 end
+answer.scarce = scarce
 if scarce then
   local again = math.min(1000, math.max(100, 50 * living))
   answer.again_ms = answer.again_ms < 0 and again or math.min(again, answer.again_ms)
