@@ -9,9 +9,10 @@ from config.errors import CallError, ProviderRateLimitedError
 from config.providers import Limits
 from config.redis_names import INTERACTIVE_QUEUE
 from jobs.chat import ChatRequest, Usage
+from jobs.estimate import input_tokens
 from worker.limits.exchange import Answer, Report
 from worker.limits.line import Counters, Line, Waiter
-from worker.limits.rules import Experience, input_tokens, is_limited
+from worker.limits.rules import Experience, is_limited
 from worker.progress import Progress, YieldError
 
 LATE_S = 0.5

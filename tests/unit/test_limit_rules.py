@@ -4,11 +4,11 @@ import pytest
 
 from config.providers import Limits
 from jobs.chat import ChatRequest, Image, Message, Usage
+from jobs.estimate import input_tokens
 from worker.limits.rules import (
     Experience,
     bulk_turns,
     expected_wait_s,
-    input_tokens,
     is_limited,
     release_wait_s,
 )

@@ -1,19 +1,13 @@
 """Decisions about limits, without clock or network: what a call will cost, how long a job would wait."""
 
-import json
 from dataclasses import dataclass
 from math import inf
 
 from config.providers import Limits
-from jobs.chat import ChatRequest, Usage
+from jobs.chat import Usage
+from jobs.estimate import UNKNOWN_OUTPUT_TOKENS
 
 MINUTE_S = 60.0
-BYTES_A_TOKEN = 3
-"""Of UTF-8; between English (4) and text of other scripts (2 to 3). What is wrong with it is learned."""
-
-MESSAGE_TOKENS = 4
-IMAGE_TOKENS = 1000
-UNKNOWN_OUTPUT_TOKENS = 512
 LEARNING_WEIGHT = 0.1
 FIRST_LESSONS = 5
 LONGEST_RELEASE_S = 60.0
@@ -24,15 +18,6 @@ FEWEST_ASK, LARGEST_ASK = 4, 250
 def is_limited(limits: Limits) -> bool:
     """Whether there is any limit."""
     return bool(limits.requests_per_minute or limits.tokens_per_minute or limits.calls_in_flight)
-
-
-def input_tokens(request: ChatRequest) -> int:
-    """A guess at what a request will be counted as: bytes of text / 3, 4 a message, 1000 an image."""
-    text = sum(len(message.text.encode(errors="replace")) for message in request.messages)
-    if request.json_schema is not None:
-        text += len(json.dumps(request.json_schema))
-    images = sum(len(message.images) for message in request.messages)
-    return -(-text // BYTES_A_TOKEN) + MESSAGE_TOKENS * len(request.messages) + IMAGE_TOKENS * images
 
 
 @dataclass
