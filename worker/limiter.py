@@ -17,7 +17,7 @@ from worker.progress import Progress, YieldError
 
 LATE_S = 0.5
 """A call that is not made so soon after its turn needs another one. The script allows for a second between the turn and
-the provider: half of it for us, half for the network. See docs/decisions/0007-limits-for-the-cluster.md."""
+the provider: half of it for us, half for the network. See docs/decisions/0006-limits-for-the-cluster.md."""
 
 
 class Place:

@@ -1,5 +1,5 @@
 -- One exchange between a worker process and the limits of one provider: the process says what it holds, what calls have
--- used and who waits; it gets times at which calls may be made. docs/decisions/0007-limits-for-the-cluster.md has the proof.
+-- used and who waits; it gets times at which calls may be made. docs/decisions/0006-limits-for-the-cluster.md has the proof.
 -- KEYS: state. ARGV: report as JSON, see worker/limits/exchange.py. Returns the answer as JSON. Times are milliseconds.
 local SPACING_MS = 61200   -- N calls are spread over this, so that a minute never sees more than N
 local TOLERANCE_MS = 200   -- so much earlier than its turn a call may come: small bursts
