@@ -53,8 +53,10 @@ class Place:
         self._guessed, self._kind = input_tokens(self._request), kind
         # What follows a paid answer, a repair, goes first as well: waiting for long, it would be paid for again.
         urgent = claim.queue == INTERACTIVE_QUEUE or self._progress.usage != Usage()
-        tokens = kind.estimate(self._guessed, self._request.max_output_tokens)
-        self._waiter = await self._line.turn(tokens, self._progress.deadline, urgent=urgent)
+        self._waiter = await self._line.turn(self._estimate, self._progress.deadline, urgent=urgent)
+
+    def _estimate(self) -> int:
+        return self._kind.estimate(self._guessed, self._request.max_output_tokens)
 
     async def punctual(self) -> None:
         """Waits for another turn if this one has passed: the process was busy, or Postgres away."""

@@ -56,28 +56,36 @@ def calls_in(llm: LLMServer, begin: float, end: float) -> int:
     return sum(begin <= request["started_at"] < end for request in llm.requests())
 
 
+TOKENS = 150
+"""What llmock says that a call of these tests used, roughly; more than what its quota counts for it."""
+
+
+@pytest.mark.parametrize("limit", ["requests_per_minute", "tokens_per_minute"])
 def test_four_processes_use_a_limit_to_the_full_and_are_never_refused(
-    stack: Stack, producer: Producer, llm: LLMServer, tmp_path: Path
+    stack: Stack, producer: Producer, llm: LLMServer, tmp_path: Path, limit: str
 ) -> None:
-    provider_id = add_provider(producer, llm, requests_per_minute=PER_MINUTE)
+    per_minute = PER_MINUTE if limit == "requests_per_minute" else PER_MINUTE * TOKENS
+    provider_id = add_provider(producer, llm, **{limit: per_minute})
     llm.scenario([{"type": "delay", "seconds": 0.3, "times": None}])
+    llm.scenario([{"type": "reply", "text": "words " * 100, "times": None}])
     with ExitStack() as workers:
         processes = [WorkerProcess(stack.worker_environment, tmp_path / f"{n}.log", ready=False) for n in range(4)]
         for process in processes:
             workers.enter_context(process)
         wait_for(lambda: all(process._ready() for process in processes), "workers", 40)
-        llm.quota(PER_MINUTE, left=0.02)
+        llm.quota(**{limit: per_minute}, left=0.02)
         producer.submit_batch("complete", prompts(1000), provider=provider_id)
-        wait_for(lambda: len(llm.requests()) > PER_SECOND, "first second")
+        wait_for(lambda: len(llm.requests()) > 2 * PER_SECOND, "first seconds")
         begin = time.monotonic()
         waits_s = []
         while time.monotonic() < begin + 8:
             desk = producer.enqueue("complete", {"prompt": "hurry"}, provider=provider_id)
             asked = time.monotonic()
-            desk.wait(20)
+            usage = desk.wait(20).usage
             waits_s.append(time.monotonic() - asked)
         end = time.monotonic()
-    used = calls_in(llm, begin, end) / (end - begin) / PER_SECOND
+    cost = 1 if limit == "requests_per_minute" else usage.input_tokens + usage.output_tokens
+    used = calls_in(llm, begin, end) * cost / (end - begin) / (per_minute / 60)
     print(f"{used:.1%} of the limit; interactive jobs in {sorted(waits_s)}")
     assert refused(llm) == []
     assert used >= 0.95

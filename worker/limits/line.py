@@ -12,7 +12,7 @@ from math import inf
 from config.errors import ServiceUnavailableError
 from config.providers import Limits
 from worker.limits.exchange import Answer, Report, Turn
-from worker.limits.rules import Experience, bulk_turns, expected_wait_s, release_wait_s
+from worker.limits.rules import LEARNING_WEIGHT, Experience, bulk_turns, expected_wait_s, release_wait_s
 from worker.limits.share import Share
 from worker.progress import YieldError
 
@@ -59,18 +59,24 @@ class Waiter:
     """One job in line; its future is done when its turn has come.
 
     Args:
-        tokens: reserved for its call.
+        estimate: tokens to reserve for its call, by what is known now; more is learned while it waits.
         deadline: ``time.monotonic()`` after which it does not wait.
         at_ms: when the call may be made, by Redis' clock; None if Redis was away.
         due: the same by this process'.
     """
 
-    tokens: int
+    estimate: Callable[[], int]
     deadline: float
+    tokens: int = 0
     future: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     given: bool = False
     at_ms: int | None = None
     due: float = 0.0
+
+    def estimated(self) -> int:
+        """The tokens that are asked for now."""
+        self.tokens = self.estimate()
+        return self.tokens
 
 
 class Line:
@@ -100,20 +106,21 @@ class Line:
         self._bulk: list[Waiter] = []
         self._pending: set[Waiter] = set()
         self._settled: list[tuple[int, int]] = []
-        self._held, self._processes, self._call_s = 0, 0, 0.0
+        self._held, self._processes = 0, 0
+        self._call_s, self._call_tokens = 0.0, 0.0  # until the first has ended, a wait is not known to be long
         self._hold_until, self._hold_untold = 0.0, False
         self._due, self._away_until, self._looked, self._scarce = inf, 0.0, 0.0, False
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.experience: dict[str, Experience] = {}
 
-    async def turn(self, tokens: int, deadline: float, *, urgent: bool) -> Waiter:
+    async def turn(self, estimate: Callable[[], int], deadline: float, *, urgent: bool) -> Waiter:
         """Waits for a turn.
 
         Raises:
             YieldError: it is too far off, or the worker stops.
         """
-        waiter = Waiter(tokens, deadline)
+        waiter = Waiter(estimate, deadline, estimate())
         queue = self._urgent if urgent else self._bulk
         if not urgent:
             self._check_worth(len(queue), waiter)
@@ -140,8 +147,10 @@ class Line:
         """
         self._held -= 1
         now = time.monotonic()
-        self._call_s += 0.1 * (max(0.0, now - waiter.due) - self._call_s)
+        self._call_s += LEARNING_WEIGHT * (max(0.0, now - waiter.due) - self._call_s)
         limits = self._limits()
+        if used_tokens:
+            self._call_tokens += (LEARNING_WEIGHT if self._call_tokens else 1) * (used_tokens - self._call_tokens)
         if used_tokens is not None and waiter.at_ms is not None and limits.tokens_per_minute:
             self._settled.append((waiter.at_ms, used_tokens - waiter.tokens))
             self._call_for(TELL_S)
@@ -177,8 +186,11 @@ class Line:
             self._task.cancel()
             await asyncio.wait([self._task])
 
+    def _expected_s(self, ahead: int) -> float:
+        return expected_wait_s(ahead, self._call_tokens, self._call_s, self._limits(), max(1, self._processes))
+
     def _check_worth(self, ahead: int, waiter: Waiter) -> None:
-        wait_s = expected_wait_s(ahead, waiter.tokens, self._call_s, self._limits(), max(1, self._processes))
+        wait_s = self._expected_s(ahead)
         if time.monotonic() + wait_s > waiter.deadline:
             raise self._sent_away(wait_s)
 
@@ -219,9 +231,7 @@ class Line:
         for queue in (self._urgent, self._bulk):
             stay: list[Waiter] = []
             for waiter in queue:
-                wait_s = expected_wait_s(
-                    len(stay), waiter.tokens, self._call_s, self._limits(), max(1, self._processes)
-                )
+                wait_s = self._expected_s(len(stay))
                 late = now >= waiter.deadline or (queue is self._bulk and now + wait_s > waiter.deadline)
                 if late and not waiter.future.done():
                     waiter.future.set_exception(self._sent_away(wait_s))
@@ -234,11 +244,11 @@ class Line:
         now = time.monotonic()
         urgent, self._urgent = [w for w in self._urgent if not w.future.done()], []
         bulk, self._bulk = [w for w in self._bulk if not w.future.done()], []
-        asks = [w.tokens for w in bulk[: bulk_turns(self._limits())]]
+        asks = [w.estimated() for w in bulk[: bulk_turns(self._limits())]]
         settled, self._settled = self._settled, []
         hold_ms = round(max(0.0, self._hold_until - now) * 1000) if self._hold_untold else 0
         self._hold_untold = False
-        longest_ms = [(w.tokens, max(0, round((w.deadline - now) * 1000))) for w in urgent]
+        longest_ms = [(w.estimated(), max(0, round((w.deadline - now) * 1000))) for w in urgent]
         report = Report(self._limits(), self._held, self._processes, settled, hold_ms, longest_ms, asks)
         answer = await self._answer(report)
         self._processes = answer.processes

@@ -58,7 +58,7 @@ def bulk_turns(limits: Limits) -> int:
     return FEWEST_ASK + int(min(fit))
 
 
-def expected_wait_s(ahead: int, tokens: int, call_s: float, limits: Limits, processes: int) -> float:
+def expected_wait_s(ahead: int, tokens: float, call_s: float, limits: Limits, processes: int) -> float:
     """How long a bulk job will wait, if the processes share alike.
 
     Args:

@@ -6,7 +6,7 @@ local TOLERANCE_MS = 200   -- so much earlier than its turn a call may come: sma
 local WINDOW_MS = 61000    -- tokens are remembered for so long: a minute, and a second on the way to the provider
 local BUCKET_MS = 500
 local AHEAD_MS = 500       -- bulk gets no time further ahead than this, so that interactive jobs find room
-local CREDIT_MS = 5000     -- what calls did not use may be used later; of that no more than is given in this time
+local CREDIT_MS = 2000     -- what calls did not use may be used later; of that no more than is given in this time
 local QUIET_MS = 2000      -- who has waited for a free call without asking for so long has gone
 local KEEP_MS = 86400000
 
