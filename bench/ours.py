@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -24,6 +24,7 @@ from producer import BatchHandle, Producer
 
 WORKERS = 2
 READY_S = 60.0
+SHOWN_S = 2.0
 PRODUCERS = 2
 WARM_UP = 1000
 HELD_BACK = {"TICKETFLOW_SWEEP_INTERVAL_S": "600"}
@@ -34,22 +35,36 @@ HELD_BACK = {"TICKETFLOW_SWEEP_INTERVAL_S": "600"}
 def workers(
     place: Place, count: int = WORKERS, settings: Mapping[str, str] | None = None
 ) -> Iterator[list[ChildProcess]]:
-    """Worker processes that have shown themselves; ended with the block."""
+    """Worker processes, each of which has made calls before; ended with the block."""
     children = ChildProcesses()
     environment = place.worker() | dict(settings or {})
     try:
-        programs = celery_programs(place.servers, count, None)
-        started = [place.spawn(children, program.argv, environment) for program in programs]
-        client, deadline = connect_redis(place.redis_url(0)), time.monotonic() + READY_S
-        board, alive = PresenceBoard(client, place.redis_url(0)), all_running(started)
-        while len(board.living()) < count:
-            if not alive() or time.monotonic() > deadline:
-                raise started[0].failure("the workers", "they are not ready")
-            time.sleep(0.05)
-        client.close()
+        started = [
+            place.spawn(children, program.argv, environment) for program in celery_programs(place.servers, count, None)
+        ]
+        with connect_redis(place.redis_url(0)) as client, Producer(place.settings()) as producer:
+            board = PresenceBoard(client, place.redis_url(0))
+            if not _comes_true(lambda: len(board.living()) == count, started, READY_S):
+                raise RunFailedError("the workers do not show themselves")
+            warm = False
+            while not warm:  # the few messages of one batch may all go to the same process
+                submit(producer, WARM_UP).wait(TIMEOUT_S)
+                warm = _comes_true(lambda: all(p.clients_made for p in board.living()), started, SHOWN_S)
         yield started
     finally:
         children.close()
+
+
+def _comes_true(condition: Callable[[], bool], processes: Sequence[ChildProcess], timeout_s: float) -> bool:
+    """Whether a condition comes true in time, while the processes live."""
+    alive, deadline = all_running(processes), time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        if not alive():
+            raise RunFailedError("a worker has ended")
+        time.sleep(0.05)
+    return True
 
 
 def submit(producer: Producer, jobs: int) -> BatchHandle:
@@ -77,7 +92,6 @@ class Batch:
         """One run."""
         with place.fresh(), workers(place, settings=self.settings) as processes:
             with Producer(place.settings()) as producer:
-                submit(producer, min(jobs, WARM_UP)).wait(TIMEOUT_S)
                 place.llm.reset()
                 with Watch([process.pid for process in processes]) as watch:
                     handle = submit(producer, jobs)
@@ -102,40 +116,41 @@ class Single:
         """One run."""
         with place.fresh(), workers(place, settings={**self.settings, **HELD_BACK}) as processes:
             alive = all_running(processes)
-            warm_up = min(jobs, WARM_UP) // PRODUCERS * PRODUCERS
-            _enqueue(place, warm_up, place.operator())
-            place.llm.wait_answered(warm_up, TIMEOUT_S, alive)
-            _enqueue(place, jobs, place.staging())
+            _enqueue(place, jobs)
             place.llm.reset()
             with Watch([process.pid for process in processes]) as watch:
                 place.release(INTERACTIVE_QUEUE)
                 place.llm.wait_answered(jobs, TIMEOUT_S, alive, watch.tick)
-                ended_at = _last_settled(place, jobs + warm_up)
+                ended_at = _last_settled(place)
             return watch.sample(jobs, ended_at, in_flight(place.llm))
 
 
-def _enqueue(place: Place, jobs: int, environment: Mapping[str, str]) -> None:
+def _enqueue(place: Place, jobs: int) -> None:
+    """Enqueues from several producers at once; the messages are held back."""
     children = ChildProcesses()
     try:
         argv = (sys.executable, "-m", "bench.enqueue_single", str(jobs // PRODUCERS))
-        for process in [place.spawn(children, argv, environment) for _ in range(PRODUCERS)]:
+        for process in [place.spawn(children, argv, place.staging()) for _ in range(PRODUCERS)]:
             wait_done(process)
     finally:
         children.close()
 
 
-def _last_settled(place: Place, jobs: int) -> float:
-    """When the last job was settled, by ``time.monotonic()``, once all are.
+def _last_settled(place: Place) -> float:
+    """When the last single job was settled, by ``time.monotonic()``, once all are.
 
     Raises:
         RunFailedError: not all have succeeded.
     """
-    question = "SELECT count(*) AS done, max(finished_at) AS last FROM jobs WHERE state = 'succeeded'"
+    question = """
+        SELECT count(*) FILTER (WHERE state <> 'succeeded') AS missing, max(finished_at) AS last
+        FROM jobs WHERE batch_id IS NULL
+    """
     deadline = time.monotonic() + TIMEOUT_S
     with Producer(place.settings()) as producer:
-        while (row := producer.database.query(question)[0])["done"] < jobs:
+        while (row := producer.database.query(question)[0])["missing"]:
             if time.monotonic() > deadline:
-                raise RunFailedError(f"{row['done']} of {jobs} jobs have succeeded")
+                raise RunFailedError(f"{row['missing']} jobs have not succeeded")
             time.sleep(0.05)
     return monotonic_at(row["last"].timestamp())
 

@@ -28,7 +28,6 @@ def growth(place: Place, small: int, times: int, large: int) -> dict[str, float]
     with LLMServer(place.folder, DELAY_S) as llm, place.fresh(), Producer(place.settings()) as producer:
         producer.providers.change(PROVIDER_ID, {"base_url": llm.url})
         with workers(place) as processes:
-            _seconds(producer, small)
             small_s = sum(_seconds(producer, small) for _ in range(times)) / times
             llm.reset()
             sizes = [place.redis_bytes()]

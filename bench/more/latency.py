@@ -8,8 +8,6 @@ from bench.place import PROVIDER_ID, Place
 from bench.prompts import prompt
 from producer import Producer
 
-WARM_UP = 5
-
 
 def added_latency(place: Place, jobs: int) -> dict[str, float]:
     """From before ``enqueue`` until ``JobHandle.result`` returns, less the time that the provider takes.
@@ -19,8 +17,7 @@ def added_latency(place: Place, jobs: int) -> dict[str, float]:
         jobs: how many, one after another.
     """
     with place.fresh(), workers(place), Producer(place.settings()) as producer:
-        for number in range(WARM_UP):
-            _one(place, producer, number)
+        _one(place, producer, 0)
         times = [_one(place, producer, number) for number in range(jobs)]
     added, before, after = zip(*times, strict=True)
     return {

@@ -9,11 +9,9 @@ from bench.proc import MB, pss_bytes
 from bench.running import TIMEOUT_S, all_running
 from producer import Producer
 
-WARM_UP = 2000
-
 
 def worker_memory(place: Place, jobs: int) -> dict[str, float]:
-    """Memory during one batch after a warm-up; growth from its second tenth to its last.
+    """Memory during one batch; growth from its second tenth to its last.
 
     Args:
         place: where.
@@ -26,7 +24,6 @@ def worker_memory(place: Place, jobs: int) -> dict[str, float]:
         def look(counts: Counts) -> None:
             looks.append((counts.answered, pss_bytes(pid)))
 
-        submit(producer, min(WARM_UP, jobs)).wait(TIMEOUT_S)
         place.llm.reset()
         handle = submit(producer, jobs)
         place.llm.wait_answered(jobs, TIMEOUT_S, all_running(processes), look)
