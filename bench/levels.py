@@ -11,7 +11,7 @@ from bench.plan import Plan
 from bench.rows import Runner, celery, taskiq
 
 LEVELLED: dict[str, tuple[float, Callable[[int], Runner]]] = {
-    "batch": (1_600, lambda calls: Batch({"TICKETFLOW_CALLS_IN_FLIGHT": str(calls // 2)})),
+    "batch": (1_600, lambda calls: _batch(calls)),
     "bare-sdk-aiohttp": (1_200, lambda calls: Bare("sdk-aiohttp", 2, calls // 2)),
     "bare-sdk-default": (600, lambda calls: Bare("sdk-default", 2, calls // 2)),
     "taskiq": (400, lambda calls: taskiq(calls // 2)),
@@ -19,6 +19,12 @@ LEVELLED: dict[str, tuple[float, Callable[[int], Runner]]] = {
 }
 """By name: about how many jobs a second it can do at best, which bounds the length of a run; and how it is run with so
 many calls at once, in two processes."""
+
+
+def _batch(calls: int) -> Batch:
+    """Slices small enough for both processes to have some, whatever the number of calls."""
+    slice_jobs = max(calls // 4, 1)
+    return Batch({"TICKETFLOW_CALLS_IN_FLIGHT": str(calls // 2), "TICKETFLOW_SLICE_JOBS": str(slice_jobs)})
 
 
 def point(place: Place, plan: Plan, name: str, calls: int) -> dict[str, Any]:

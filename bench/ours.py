@@ -83,7 +83,7 @@ class Batch:
     """One batch, from its submission to the settlement of its last job.
 
     Args:
-        settings: of the workers, beyond the defaults.
+        settings: of workers and producer, beyond the defaults.
     """
 
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class Batch:
     def run(self, place: Place, jobs: int) -> Sample:
         """One run."""
         with place.fresh(), workers(place, settings=self.settings) as processes:
-            with Producer(place.settings()) as producer:
+            with Producer(place.settings({**place.operator(), **self.settings})) as producer:
                 place.llm.reset()
                 with Watch([process.pid for process in processes]) as watch:
                     handle = submit(producer, jobs)
