@@ -1,15 +1,10 @@
 """A provider at its worst: it fails in every way and quotes key and prompt back while it does."""
 
-import asyncio
 import json
-import threading
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from tests.support.fault_server import Exchange, FaultServer, head
-
-START_S = 10.0
+from tests.support.fault_server import Exchange, FaultServerThread, head
 
 
 def _said(exchange: Exchange) -> str:
@@ -84,36 +79,17 @@ FAULTS: dict[str, Callable[[Exchange], bytes]] = {
 """What it answers, by the first part of the request's path."""
 
 
-class MirrorServer:
-    """Serves ``FAULTS`` from a thread, to whatever protocol; ``http://…/unauthorized/v1`` is the base URL of one.
+class MirrorServer(FaultServerThread):
+    """Plays ``FAULTS`` to whatever protocol; ``http://…/unauthorized/v1`` is the base URL of one.
 
     ``heard`` holds the keys that were sent to it.
     """
 
     def __init__(self) -> None:
+        super().__init__(self._mirror)
         self.heard = set[str]()
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._started.wait(START_S)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
-
-    async def _serve(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        async with FaultServer(self._play) as server:
-            self.url = server.url
-            self._started.set()
-            await self._stop.wait()
-
-    async def _play(self, exchange: Exchange) -> None:
+    async def _mirror(self, exchange: Exchange) -> None:
         self.heard.add(_said(exchange))
         fault = exchange.line.split()[1].split("/")[1]
         await exchange.send(FAULTS[fault](exchange))

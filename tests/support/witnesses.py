@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from tests.support.processes import descendants
 
-LOOK_S = 0.1
+LOOK_S = 0.2
 
 
 class RedisWitness:
@@ -50,7 +50,7 @@ class RedisWitness:
 
 
 class ProcessWitness:
-    """Looks at the arguments and the environment of every process that descends from this one, ten times a second.
+    """Looks at the arguments and the environment of every process that descends from this one, five times a second.
 
     Args:
         file: what was seen is written here at the end.
