@@ -302,6 +302,7 @@ def test_known_keys_serve_on_while_vault_is_of_no_use(tmp_path: Path, trouble: s
             _restart_sealed(bao)
         else:
             bao.process.send(signal.SIGSTOP)
+            wait_for(lambda: VaultApi(HOST, bao.ports[0]).health() == 0, "a frozen OpenBao")
         try:
             clock.now_s += 61
             assert keys.get("custom-a").value == "sk-1"
