@@ -3,7 +3,7 @@ FROM python:3.12.13-slim-trixie AS build
 
 RUN python -m venv /venv
 COPY requirements/image.txt /requirements.txt
-RUN /venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check --only-binary=:all: --require-hashes -r /requirements.txt
+RUN /venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check --only-binary=:all: --require-hashes --no-deps -r /requirements.txt
 
 WORKDIR /app
 COPY config/ config/

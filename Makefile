@@ -15,7 +15,7 @@ install: $(STAMP) ## make .venv from the lock file
 $(STAMP): requirements/all.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another one: make install PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/all.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/all.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
@@ -29,7 +29,7 @@ bench: $(BENCH_STAMP) ## measure against peers on an idle machine; BENCH="--help
 	$(VENV)/bin/python -m bench $(BENCH)
 
 $(BENCH_STAMP): $(STAMP) requirements/bench.txt
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/bench.txt
 	@touch $(BENCH_STAMP)
 
 lint: $(STAMP) ## ruff: rules and format
@@ -44,9 +44,9 @@ format: $(STAMP) ## put the code into shape
 	$(VENV)/bin/ruff format .
 
 lock: ## renew requirements/*.txt from pyproject.toml (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-header --extra embedded --extra flower --extra google-generativeai --extra dev pyproject.toml -o requirements/all.txt
-	uv pip compile --quiet --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-header --extra flower --extra google-generativeai --constraint requirements/all.txt pyproject.toml -o requirements/image.txt
-	uv pip compile --quiet --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-header --extra embedded --extra bench --constraint requirements/all.txt pyproject.toml -o requirements/bench.txt
+	uv pip compile --quiet --universal --python-version 3.11 --strip-extras --generate-hashes --no-emit-index-url --no-header --extra embedded --extra flower --extra google-generativeai --extra parquet --extra dev pyproject.toml -o requirements/all.txt
+	uv pip compile --quiet --universal --python-version 3.11 --strip-extras --generate-hashes --no-emit-index-url --no-header --extra flower --extra google-generativeai --constraint requirements/all.txt pyproject.toml -o requirements/image.txt
+	uv pip compile --quiet --universal --python-version 3.11 --strip-extras --generate-hashes --no-emit-index-url --no-header --extra embedded --extra bench --constraint requirements/all.txt pyproject.toml -o requirements/bench.txt
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache
