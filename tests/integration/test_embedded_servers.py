@@ -39,6 +39,7 @@ from pathlib import Path
 from embedded.servers import EmbeddedServers
 
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background inherit that it is ignored
 with EmbeddedServers(Path(sys.argv[1]), persistent=False) as servers:
     print("up", flush=True)
     sys.stdin.read()
