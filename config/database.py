@@ -74,10 +74,15 @@ class Database:
                 yield connection
 
     def query(self, sql: str, parameters: dict[str, Any] | None = None) -> list[DictRow]:
-        """Runs one statement in a transaction of its own and returns its rows."""
+        """Runs one statement in a transaction of its own, in one round trip, and returns its rows."""
         with self.transaction() as connection:
-            cursor = connection.execute(sql.encode(), parameters or {})
-            return cursor.fetchall() if cursor.description else []
+            connection.autocommit = True
+            try:
+                cursor = connection.execute(sql.encode(), parameters or {})
+                return cursor.fetchall() if cursor.description else []
+            finally:
+                if not connection.closed:
+                    connection.autocommit = False
 
     def close(self) -> None:
         """Closes all connections; harmless when repeated."""

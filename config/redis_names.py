@@ -18,6 +18,9 @@ WORKER = "ticketflow:worker:{id}"
 PROVIDER_LIMITS = "ticketflow:limits:{id}"
 """String: what has been used of one provider's limits, as JSON; see ``worker/lua/limits.lua``. Expires by itself."""
 
+JOB_ENDED = "ticketflow:ended:{id}"
+"""Channel: a message when a single job has ended, for whoever waits for it."""
+
 INTERACTIVE_QUEUE = "interactive"
 BULK_QUEUE = "bulk"
 QUEUES = (INTERACTIVE_QUEUE, BULK_QUEUE)

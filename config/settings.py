@@ -88,9 +88,11 @@ class Settings(BaseSettings):
         (), description="host names that may resolve to any address, comma-separated"
     )
     response_max_bytes: Annotated[int, Field(ge=1024)] = Field(8 * 1024 * 1024, description="largest answer accepted")
-    calls_in_flight: Annotated[int, Field(gt=0)] = Field(500, description="calls at once in one worker process")
+    calls_in_flight: Annotated[int, Field(gt=0)] = Field(1000, description="calls at once in one worker process")
     slice_jobs: Annotated[int, Field(gt=0, le=1000)] = Field(250, description="jobs of a batch in one message")
-    slices_per_batch: Annotated[int, Field(gt=0)] = Field(4, description="messages of one batch in the broker at once")
+    slices_per_batch: Annotated[int, Field(gt=0)] = Field(
+        5, description="messages of one batch at once, for each worker process"
+    )
     slice_budget_s: Annotated[float, Field(gt=0)] = Field(30.0, description="a slice yields after so many seconds")
     lease_s: Annotated[float, Field(ge=1)] = Field(15.0, description="a worker silent for so long loses its jobs")
     sweep_interval_s: Annotated[float, Field(gt=0)] = Field(3.0, description="pause between two rounds of the sweeper")

@@ -53,8 +53,25 @@ class Dispatcher:
         return sent
 
     def start_batch(self, batch_id: UUID) -> int:
-        """Sends a batch's first hints: as many as may be in the broker at once; each slice that ends sends more."""
-        return self.feed(batch_id, self._settings.slice_jobs * self._settings.slices_per_batch)
+        """Sends a batch's first hints: a share for each worker process that lives; each slice that ends sends more."""
+        processes = max(1, len(self._ledger.leased_workers()))
+        return self.feed(batch_id, self._share * processes)
+
+    def feed_on(self, batch_id: UUID, jobs: int) -> None:
+        """Lets as many jobs in as have ended: of their own batch or, when it has no more, of the oldest that has."""
+        left = jobs - self.feed(batch_id, jobs)
+        if left > 0:
+            self.feed_any(left)
+
+    def feed_any(self, jobs: int | None = None) -> None:
+        """Lets jobs in of the oldest batch that has some to send; a process' share, when it comes to work."""
+        hungry = self._ledger.hungry_batch()
+        if hungry:
+            self.feed(hungry, self._share if jobs is None else jobs)
+
+    @property
+    def _share(self) -> int:
+        return self._settings.slice_jobs * self._settings.slices_per_batch
 
     def send_all(self, hints: Sequence[Hint]) -> None:
         """Sends several messages."""

@@ -123,6 +123,11 @@ class Ledger:
         rows = self._database.query(statement("take_unsent"), {"batch_id": batch_id, "limit": limit})
         return [(row["id"], row["provider_id"]) for row in rows]
 
+    def hungry_batch(self) -> UUID | None:
+        """The oldest batch with jobs to send, if there is one."""
+        rows = self._database.query(statement("hungry_batch"))
+        return rows[0]["id"] if rows else None
+
     def job(self, job_id: str) -> Job:
         """One job.
 

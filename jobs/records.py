@@ -26,6 +26,21 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Ask:
+    """What one message asks for.
+
+    Args:
+        job_ids: the jobs that it names.
+        provider_id: whose single jobs may come along.
+        along: how many of those at most.
+    """
+
+    job_ids: Sequence[UUID]
+    provider_id: str
+    along: int = 0
+
+
+@dataclass(frozen=True)
 class Origin:
     """Where an answer came from: provider, its generation, key version (None without a key), model."""
 

@@ -4,7 +4,7 @@ Every method is one statement or one transaction, takes groups, and may raise Se
 decides whether to wait. None of them can settle a job whose fence has moved on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -23,29 +23,38 @@ class WorkLedger:
     Args:
         database: Postgres.
         worker_id: the process' name in leases and calls.
+        told: called with single jobs that have ended, once that is in the ledger.
     """
 
-    def __init__(self, database: Database, worker_id: str) -> None:
-        self._database, self.worker_id = database, worker_id
+    def __init__(
+        self, database: Database, worker_id: str, told: Callable[[Sequence[UUID]], None] = lambda _: None
+    ) -> None:
+        self._database, self.worker_id, self._told = database, worker_id, told
 
-    def claim(self, job_ids: Sequence[UUID]) -> list[Claim]:
-        """Takes those of the jobs that are queued and due."""
-        rows = self._database.query(statement("claim"), {"ids": list(job_ids), "worker_id": self.worker_id})
+    def claim(self, job_ids: Sequence[UUID], providers: Sequence[str] = (), along: int = 0) -> list[Claim]:
+        """Takes those of the jobs that are queued and due.
+
+        Args:
+            job_ids: jobs that messages name.
+            providers: whose single jobs may come along, the oldest first.
+            along: how many of those at most.
+        """
+        given = {"ids": list(job_ids), "providers": list(providers), "along": along, "worker_id": self.worker_id}
+        rows = self._database.query(statement("claim"), given)
         return [Claim(job_id=row.pop("id"), **row) for row in rows]
 
     def begin_calls(self, starts: Sequence[CallStart]) -> list[bool]:
         """Records intents; False for a job that is no longer ours, which must not be called for."""
-        with self._database.transaction() as connection:
-            rows = connection.execute(
-                statement("begin_calls").encode(),
-                {
-                    "worker_id": self.worker_id,
-                    "job_ids": [s.job_id for s in starts],
-                    "fences": [s.fence for s in starts],
-                    "attempts": [s.attempt for s in starts],
-                    **_origins([s.origin for s in starts]),
-                },
-            ).fetchall()
+        rows = self._database.query(
+            statement("begin_calls"),
+            {
+                "worker_id": self.worker_id,
+                "job_ids": [s.job_id for s in starts],
+                "fences": [s.fence for s in starts],
+                "attempts": [s.attempt for s in starts],
+                **_origins([s.origin for s in starts]),
+            },
+        )
         begun = {(row["job_id"], row["attempt"]) for row in rows}
         return [(start.job_id, start.attempt) in begun for start in starts]
 
@@ -53,8 +62,9 @@ class WorkLedger:
         """Writes ends of calls, settlements and releases in one transaction; False where the fence had moved on."""
         with self._database.transaction() as connection:
             _end_calls(connection, [e for e in entries if isinstance(e, CallEnd)])
-            kept = settle(connection, [e for e in entries if isinstance(e, Settlement)])
-            kept |= release(connection, [e for e in entries if isinstance(e, Release)])
+            ended = settle(connection, [e for e in entries if isinstance(e, Settlement)])
+            kept = ended.keys() | release(connection, [e for e in entries if isinstance(e, Release)])
+        self._told([job_id for job_id, single in ended.items() if single])
         return [isinstance(entry, CallEnd) or entry.job_id in kept for entry in entries]
 
     def renew_lease(self, lease_s: float) -> None:
@@ -100,8 +110,9 @@ class WorkLedger:
             again = [Release(r["id"], r["fence"], r["attempts"]) for r in rows if r["losses"] < max_losses]
             ended = [_lost(row) for row in rows if row["losses"] >= max_losses]
             release(connection, again)
-            settle(connection, ended)
+            settled = settle(connection, ended)
             connection.execute(statement("drop_dead_workers").encode())
+        self._told([job_id for job_id, single in settled.items() if single])
         return len(again), len(ended)
 
     def take_overdue(self, age_s: float, queues: Sequence[str], limit: int, group: int) -> list[Hint]:
@@ -114,10 +125,10 @@ class WorkLedger:
         return [row["id"] for row in self._database.query(statement("starved_batches"))]
 
 
-def settle(connection: Connection, settlements: Sequence[Settlement]) -> set[UUID]:
-    """Ends jobs inside a transaction and returns the ids that were still the caller's."""
+def settle(connection: Connection, settlements: Sequence[Settlement]) -> dict[UUID, bool]:
+    """Ends jobs inside a transaction and returns those that were still the caller's, each with whether it is single."""
     if not settlements:
-        return set()
+        return {}
     rows = connection.execute(
         statement("settle").encode(),
         {
@@ -133,7 +144,7 @@ def settle(connection: Connection, settlements: Sequence[Settlement]) -> set[UUI
             **_origins([s.origin for s in settlements]),
         },
     ).fetchall()
-    return {row["id"] for row in rows}
+    return {row["id"]: row["single"] for row in rows}
 
 
 def release(connection: Connection, releases: Sequence[Release]) -> set[UUID]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from config.errors import JobFailedError, WaitTimeoutError
+from jobs.bell import EVERY_S, Bell, Ear
 from jobs.kinds import kind_named
 from jobs.ledger import Ledger
 from jobs.views import Batch, Job
@@ -15,8 +16,8 @@ FIRST_POLL_S, LONGEST_POLL_S = 0.005, 0.25
 class JobHandle:
     """A job that was accepted; it runs whether anybody waits for it or not."""
 
-    def __init__(self, ledger: Ledger, job_id: str, kind: str) -> None:
-        self._ledger, self.job_id, self._kind = ledger, job_id, kind
+    def __init__(self, ledger: Ledger, bell: Bell, job_id: str, kind: str) -> None:
+        self._ledger, self._bell, self.job_id, self._kind = ledger, bell, job_id, kind
 
     def __repr__(self) -> str:
         return f"JobHandle({self.job_id})"
@@ -31,7 +32,10 @@ class JobHandle:
         Raises:
             WaitTimeoutError: it has not ended in time; it goes on.
         """
-        return _poll(self.status, "job", self.job_id, timeout_s)
+        if (job := self.status()).done:
+            return job
+        with self._bell.listening(self.job_id) as ear:
+            return _poll(self.status, "job", self.job_id, timeout_s, ear)
 
     def result(self, timeout_s: float = 60.0) -> Any:
         """The kind's output, such as a ``TicketSummary``.
@@ -76,13 +80,16 @@ class BatchHandle:
 View = TypeVar("View", Job, Batch)
 
 
-def _poll(status: Callable[[], View], what: str, name: str, timeout_s: float) -> View:
-    """Asks until it is done, at first often and then four times a second."""
+def _poll(status: Callable[[], View], what: str, name: str, timeout_s: float, ear: Ear | None = None) -> View:
+    """Asks until it is done: when it rings, and else at first often and then four times a second."""
     deadline, pause_s = time.monotonic() + timeout_s, FIRST_POLL_S
     while not (view := status()).done:
         left_s = deadline - time.monotonic()
         if left_s <= 0:
             raise WaitTimeoutError(what, name, timeout_s)
+        if ear is not None:
+            ear = ear if ear.wait(min(EVERY_S, left_s)) else None
+            continue
         time.sleep(min(pause_s, left_s))
         pause_s = min(pause_s * 1.5, LONGEST_POLL_S)
     return view

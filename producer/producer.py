@@ -16,6 +16,7 @@ from config.redis_names import INTERACTIVE_QUEUE
 from config.registry import Registry
 from config.registry_cache import RedisCache
 from config.settings import Settings, load_settings
+from jobs.bell import Bell
 from jobs.kind import MAX_NAME, NewJob
 from jobs.kinds import kind_named
 from jobs.ledger import Ledger, Target
@@ -46,6 +47,7 @@ class Producer:
         self.database = Database(settings.database_url, "ticketflow-producer")
         self.redis = connect_redis(settings.redis_url)
         self.ledger = Ledger(self.database)
+        self._bell = Bell(self.redis)
         cache = RedisCache(self.redis, settings.redis_url)
         self.providers = ProviderStore(self.database, cache, settings.egress)
         self.registry = Registry(self.providers, cache)
@@ -102,7 +104,7 @@ class Producer:
         self._broker_is_there()
         job_id = self.ledger.accept(target, job)
         self._send(lambda: self._dispatch().send(Hint(provider, INTERACTIVE_QUEUE, (job_id,))))
-        return JobHandle(self.ledger, str(job_id), kind)
+        return JobHandle(self.ledger, self._bell, str(job_id), kind)
 
     def submit_batch(
         self,
@@ -164,7 +166,7 @@ class Producer:
 
     def job(self, job_id: str) -> JobHandle:
         """A handle on a job that was accepted earlier; raises UnknownNameError if there is none."""
-        return JobHandle(self.ledger, job_id, self.ledger.job(job_id).kind)
+        return JobHandle(self.ledger, self._bell, job_id, self.ledger.job(job_id).kind)
 
     def batch(self, batch_id: str) -> BatchHandle:
         """A handle on a batch that was accepted earlier; raises UnknownNameError if there is none."""

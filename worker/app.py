@@ -40,7 +40,7 @@ def run_jobs(provider_id: str, job_ids: list[str]) -> None:
     if len(ids) < len(job_ids):
         log.warning("a message for %s names %d ids that are none", provider_id, len(job_ids) - len(ids))
     bulk = (run_jobs.request.delivery_info or {}).get("routing_key") == BULK_QUEUE
-    if not _open_runtime().run_jobs(ids, bulk=bulk):
+    if not _open_runtime().run_jobs(str(provider_id), ids, bulk=bulk):
         raise Reject("the worker stops", requeue=True)
 
 

@@ -3,14 +3,17 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
-from uuid import UUID
 
-from jobs.records import CallStart, Claim, Entry
+from jobs.records import Ask, CallStart, Claim, Entry
 from jobs.work import WorkLedger
 from worker.grouping import Grouped
 
 Result = TypeVar("Result")
+CLAIMS_AT_ONCE = 64
+"""Messages that share one statement; slices of batches take hundreds of rows each, messages of single jobs one."""
+
 THREADS = 4
 """Threads, and so connections: intents, settlements, claims and everything else do not wait for each other."""
 
@@ -28,7 +31,7 @@ class LedgerBooks:
         self._asking = ThreadPoolExecutor(THREADS, thread_name_prefix="asking")
         self._begin = Grouped[CallStart, bool](ledger.begin_calls, self._threads)
         self._record = Grouped[Sequence[Entry], bool](self._record_jobs, self._threads)
-        self._claim = Grouped[Sequence[UUID], list[Claim]](self._claim_slices, self._threads, largest=16)
+        self._claim = Grouped[Ask, list[Claim]](self._claim_asked, self._threads, largest=CLAIMS_AT_ONCE)
 
     async def begin(self, start: CallStart) -> bool:
         """Records an intent; False if the job is no longer ours."""
@@ -38,9 +41,9 @@ class LedgerBooks:
         """Records entries of one job together; False if the job is no longer ours."""
         return await self._record(entries)
 
-    async def claim(self, job_ids: Sequence[UUID]) -> list[Claim]:
-        """Takes those of the jobs that are queued and due."""
-        return await self._claim(job_ids)
+    async def claim(self, ask: Ask) -> list[Claim]:
+        """Takes those of the jobs that are queued and due, and others along."""
+        return await self._claim(ask)
 
     async def in_thread(self, function: Callable[[], Result]) -> Result:
         """Runs a function that blocks; a Vault that hangs must not hold up settlements, so these threads are others."""
@@ -55,7 +58,21 @@ class LedgerBooks:
         kept = iter(self._ledger.record([entry for group in groups for entry in group]))
         return [all([next(kept) for _ in group]) for group in groups]
 
-    def _claim_slices(self, slices: Sequence[Sequence[UUID]]) -> list[list[Claim]]:
-        """One statement for several messages; a job named by two of them goes to the first."""
-        claims = {claim.job_id: claim for claim in self._ledger.claim([job_id for ids in slices for job_id in ids])}
-        return [[claims.pop(job_id) for job_id in ids if job_id in claims] for ids in slices]
+    def _claim_asked(self, asks: Sequence[Ask]) -> list[list[Claim]]:
+        """One statement for several messages."""
+        named = [job_id for ask in asks for job_id in ask.job_ids]
+        providers = {ask.provider_id for ask in asks if ask.along}
+        return dealt(asks, self._ledger.claim(named, sorted(providers), sum(ask.along for ask in asks)))
+
+
+def dealt(asks: Sequence[Ask], claims: Sequence[Claim]) -> list[list[Claim]]:
+    """Which message gets which of the claims: those that it names, and then as many others as it has room for.
+
+    A job that two messages name goes to the first.
+    """
+    left = {claim.job_id: claim for claim in claims}
+    hands = [[left.pop(job_id) for job_id in ask.job_ids if job_id in left] for ask in asks]
+    others = iter(left.values())
+    for ask, hand in zip(asks, hands, strict=True):
+        hand += islice(others, ask.along)
+    return hands

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import random
 import socket
 import threading
 import uuid
@@ -15,17 +16,20 @@ import aiohttp
 from celery import Celery
 
 from config.database import Database
-from config.errors import TicketflowError
+from config.errors import ServiceUnavailableError, TicketflowError
 from config.keys import open_keys
 from config.presence import Presence, PresenceBoard
 from config.provider_store import ProviderStore
 from config.providers import Limits
 from config.redis_link import connect_redis
+from config.redis_names import BULK_QUEUE
 from config.registry import Registry
 from config.registry_cache import RedisCache
 from config.settings import Settings
+from jobs.bell import Bell
 from jobs.dispatch import Dispatcher
 from jobs.ledger import Ledger
+from jobs.records import Ask, Hint
 from jobs.work import WorkLedger
 from worker.adapters import adapter_class, make_adapter
 from worker.books import THREADS, LedgerBooks
@@ -35,6 +39,7 @@ from worker.job_runner import JobRunner
 from worker.limiter import Limiter
 from worker.limits.exchange import LimitExchange
 from worker.limits.line import EXCHANGE_TIMEOUT_S
+from worker.places import Places
 from worker.registry_watch import RegistryWatch
 from worker.retry import RetryPolicy
 from worker.session import guarded_session
@@ -46,6 +51,11 @@ log = logging.getLogger(__name__)
 BEAT_S = 1.0
 REGISTRY_LOOK_S = 5.0
 UNLIMITED = Limits()
+SPARE_SLICES = 2
+"""While one slice comes to its end, and its place is taken by the next, the calls of others fill the process."""
+
+PASS_ON = 0.75
+"""Chance that a slice which a process has no room for goes to the next one: four tries on average."""
 
 
 class Runtime:
@@ -69,7 +79,7 @@ class Runtime:
         self.registry = Registry(self._store, cache)
         self._keys = open_keys(settings)
         self._key_generations: dict[str, int] = {}
-        self._work = WorkLedger(self._database, self.worker_id)
+        self._work = WorkLedger(self._database, self.worker_id, Bell(self._redis).ring)
         self._dispatcher = Dispatcher(app, Ledger(self._database), settings)
         self._board = PresenceBoard(self._redis, settings.redis_url)
         self._watch = RegistryWatch(self.registry, self._redis, self._registry_changed)
@@ -77,9 +87,8 @@ class Runtime:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="runtime", daemon=True)
         self._announcing = threading.Lock()
-        concurrency = settings.worker_concurrency
-        self._bulk_share = threading.BoundedSemaphore(max(1, concurrency - max(1, concurrency // 4)))
-        self._single_share = threading.BoundedSemaphore(settings.calls_in_flight)
+        self._bulk_share = threading.BoundedSemaphore(_bulk_slices(settings))
+        self._places = Places(settings.calls_in_flight)
         self._running: set[asyncio.Task[None]] = set()
         self._chores: list[Future[None]] = []
 
@@ -97,43 +106,63 @@ class Runtime:
         ]
         self._chores = [self._submit(self._repeat(name, pause_s, do)) for name, pause_s, do in chores]
 
-    def run_jobs(self, job_ids: Sequence[UUID], *, bulk: bool) -> bool:
+    def run_jobs(self, provider_id: str, job_ids: Sequence[UUID], *, bulk: bool) -> bool:
         """Runs one message's jobs; called by a task thread. False: the worker stops, nothing is done.
 
         Slices of batches hold their thread, so that no more are taken than can be run; beyond the share that batches
-        have of the threads a slice is declined, and its batch sends it again later. A single job is handed over and
-        its thread is free: were it held for the length of a call, a dozen slow calls would block all others. What a
-        message asked for is in the ledger, so nothing hangs on the message any more.
+        have of the threads a slice is declined: it goes to another process, or its batch sends it again later. A single
+        job is handed over and its thread is free: were it held for the length of a call, a dozen slow calls would block
+        all others. What a message asked for is in the ledger, so nothing hangs on the message any more; and since it is
+        a hint, others that wait for the same provider come along: a burst of single jobs shares claims and settlements
+        as a batch does.
         """
         if bulk:
-            return self._run_slice(job_ids)
-        while not self._single_share.acquire(timeout=1):
+            return self._run_slice(Ask(job_ids, provider_id))
+        while not self._places.take(timeout_s=1):
             if self._caller.draining:
                 return False
         if self._caller.draining:
-            self._single_share.release()
+            self._places.give(1)
             return False
-        self._submit(self._tracked(job_ids)).add_done_callback(self._single_done)
+        self._submit(self._tracked(lambda: self._run_singles(job_ids, provider_id))).add_done_callback(_told)
         return True
 
-    def _run_slice(self, job_ids: Sequence[UUID]) -> bool:
+    async def _run_singles(self, job_ids: Sequence[UUID], provider_id: str) -> None:
+        along = self._places.take_more()
+        taken = 1 + along
+        try:
+            claims = await self._slices.claim(Ask(job_ids, provider_id, along))
+            taken -= len(claims)
+        finally:
+            self._places.give(taken)
+        await self._slices.run(claims, lambda: self._places.give(1))
+
+    def _run_slice(self, ask: Ask) -> bool:
         if self._caller.draining:
             return False
         if not self._bulk_share.acquire(blocking=False):
-            self._work.unsend(job_ids)
+            self._decline(ask)
             return True
         try:
-            self._submit(self._tracked(job_ids)).result()
+            self._submit(self._tracked(lambda: self._run_slice_jobs(ask))).result()
         except (CancelledError, asyncio.CancelledError):
-            log.info("%d jobs of a message went back to the queue: the worker stops", len(job_ids))
+            log.info("%d jobs of a message went back to the queue: the worker stops", len(ask.job_ids))
         finally:
             self._bulk_share.release()
         return True
 
-    def _single_done(self, future: "Future[None]") -> None:
-        self._single_share.release()
-        if not future.cancelled() and future.exception():
-            log.error("a single job met a fault of ours; it stays queued", exc_info=future.exception())
+    def _decline(self, ask: Ask) -> None:
+        """Another process may have room, so most slices go round a few times; the others wait in their batch."""
+        try:
+            if random.random() < PASS_ON:  # noqa: S311 - no secret
+                self._dispatcher.send(Hint(ask.provider_id, BULK_QUEUE, tuple(ask.job_ids)))
+            else:
+                self._work.unsend(ask.job_ids)
+        except ServiceUnavailableError as error:
+            log.warning("%d jobs were not passed on (%s); the sweeper will send them", len(ask.job_ids), error)
+
+    async def _run_slice_jobs(self, ask: Ask) -> None:
+        await self._slices.run(await self._slices.claim(ask))
 
     def drain(self) -> None:
         """Begins no further call; calls in flight get the grace time, then they are cut off and their jobs go back."""
@@ -186,13 +215,13 @@ class Runtime:
         entry = self.registry.held(provider_id)
         return entry.provider.limits if entry else UNLIMITED
 
-    async def _tracked(self, job_ids: Sequence[UUID]) -> None:
+    async def _tracked(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine that runs has a task
         self._running.add(task)
         try:
             await self._leased.wait()  # a claim without a lease looks like one of a dead process
-            await self._slices.run(job_ids)
+            await work()
         finally:
             self._running.discard(task)
 
@@ -255,6 +284,7 @@ class Runtime:
         if not self._leased.is_set():
             self._submit(self._begin()).result(timeout=5)
             self._announce()
+            self._dispatcher.feed_any()
 
     async def _begin(self) -> None:
         self._leased.set()
@@ -283,3 +313,17 @@ class Runtime:
 
     def _submit(self, coroutine: Coroutine[Any, Any, None]) -> "Future[None]":
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+
+def _bulk_slices(settings: Settings) -> int:
+    """Slices of batches that a process runs at once: some more than it has calls for, and never all task threads.
+
+    More would keep jobs waiting here that another process could run.
+    """
+    wanted = -(-settings.calls_in_flight // settings.slice_jobs) + SPARE_SLICES
+    return max(1, min(wanted, settings.worker_concurrency - max(1, settings.worker_concurrency // 4)))
+
+
+def _told(future: "Future[None]") -> None:
+    if not future.cancelled() and future.exception():
+        log.error("a single job met a fault of ours; it stays queued", exc_info=future.exception())

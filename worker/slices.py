@@ -1,16 +1,16 @@
-"""One message: claim its jobs, run them side by side, send what comes next."""
+"""What a message asks for: claim its jobs, run them side by side, send what comes next."""
 
 import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from config.errors import ServiceUnavailableError
 from config.settings import Settings
 from jobs.dispatch import Dispatcher
-from jobs.records import Claim, Hint, Release, Settlement
+from jobs.records import Ask, Claim, Hint, Release, Settlement
 from worker.books import LedgerBooks
 from worker.job_runner import JobRunner
 
@@ -39,11 +39,15 @@ class SliceRunner:
         """The jobs that this process has, with their fences."""
         self._tasks: dict[UUID, asyncio.Task[Settlement | Release | None]] = {}
 
-    async def run(self, job_ids: Sequence[UUID]) -> None:
-        """Runs one message's jobs to their end or back into the queue."""
-        claims = await self._claimed(job_ids)
+    async def run(self, claims: Sequence[Claim], ended: Callable[[], None] = lambda: None) -> None:
+        """Runs jobs to their end or back into the queue.
+
+        Args:
+            claims: the jobs.
+            ended: called when one of them is no longer in hand.
+        """
         deadline = time.monotonic() + self._settings.slice_budget_s
-        self._tasks |= {claim.job_id: asyncio.ensure_future(self._run_one(claim, deadline)) for claim in claims}
+        self._tasks |= {claim.job_id: asyncio.ensure_future(self._run_one(claim, deadline, ended)) for claim in claims}
         ends = await asyncio.gather(*(self._tasks[claim.job_id] for claim in claims))
         await self._send_next(list(zip(claims, ends, strict=True)))
 
@@ -61,7 +65,7 @@ class SliceRunner:
             elif self._runner.may_stop(job_id):
                 self._tasks[job_id].cancel()
 
-    async def _run_one(self, claim: Claim, deadline: float) -> Settlement | Release | None:
+    async def _run_one(self, claim: Claim, deadline: float, ended: Callable[[], None]) -> Settlement | Release | None:
         self.in_hand[claim.job_id] = claim.fence
         try:
             return await self._runner.run(claim, deadline)
@@ -69,10 +73,11 @@ class SliceRunner:
             if self.in_hand.get(claim.job_id) == claim.fence:
                 del self.in_hand[claim.job_id]
                 del self._tasks[claim.job_id]
+            ended()
 
-    async def _claimed(self, job_ids: Sequence[UUID]) -> list[Claim]:
-        """The claim is not cut off half-way: what Postgres gives us while the worker stops is given back."""
-        claiming = asyncio.ensure_future(self._books.claim(job_ids))
+    async def claim(self, ask: Ask) -> list[Claim]:
+        """Takes jobs; not cut off half-way: what Postgres gives us while the worker stops is given back."""
+        claiming = asyncio.ensure_future(self._books.claim(ask))
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
@@ -86,7 +91,7 @@ class SliceRunner:
         try:
             await self._books.in_thread(lambda: self._dispatcher.send_all(_again(ends)))
             for batch_id, jobs in finished.items():
-                await self._books.in_thread(lambda b=batch_id, n=jobs: self._dispatcher.feed(b, n))  # type: ignore[misc]
+                await self._books.in_thread(lambda b=batch_id, n=jobs: self._dispatcher.feed_on(b, n))  # type: ignore[misc]
         except ServiceUnavailableError as error:
             log.warning("the next messages were not sent (%s); the sweeper will send them", error)
 

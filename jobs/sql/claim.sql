@@ -1,9 +1,17 @@
--- Takes queued jobs for one worker: each gets a new fence, and only the holder of that fence may settle it.
-WITH picked AS (
+-- Takes queued jobs for one worker: each gets a new fence, and only the holder of that fence may settle it. A message is
+-- a hint, so other single jobs that wait for the same providers may come along; their own messages then find nothing.
+WITH named AS (
     SELECT j.id FROM jobs j LEFT JOIN batches b ON b.id = j.batch_id
     WHERE j.id = ANY (%(ids)s) AND j.state = 'queued' AND j.not_before <= now() AND b.paused IS NOT TRUE
     ORDER BY j.id
     FOR UPDATE OF j SKIP LOCKED
+), along AS (
+    SELECT j.id FROM jobs j
+    WHERE j.provider_id = ANY (%(providers)s) AND j.state = 'queued' AND j.queue = 'interactive' AND j.not_before <= now()
+    ORDER BY j.id LIMIT %(along)s
+    FOR UPDATE OF j SKIP LOCKED
+), picked AS (
+    SELECT id FROM named UNION SELECT id FROM along
 ), claimed AS (
     UPDATE jobs
     SET state = 'running', worker_id = %(worker_id)s, fence = jobs.fence + 1,

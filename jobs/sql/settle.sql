@@ -37,4 +37,4 @@ WITH done AS (
         finished_at = CASE WHEN b.succeeded + b.failed + b.cancelled + c.n >= b.total THEN now() END
     FROM counted c JOIN held h ON h.id = c.batch_id WHERE b.id = c.batch_id
 )
-SELECT id FROM settled
+SELECT id, batch_id IS NULL AS single FROM settled

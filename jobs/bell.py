@@ -1,0 +1,72 @@
+"""Rings when single jobs end, so that whoever waits need not keep asking; how a job ended, the ledger alone says."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from uuid import UUID
+
+import redis
+
+from config.redis_names import JOB_ENDED
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 1.0
+"""Whoever waits looks by itself so often: a ring may be lost, and what a sweeper or a command ends does not ring."""
+
+
+class Bell:
+    """Rings and hears over Redis; with Redis away nothing rings, and whoever waits looks more often.
+
+    Args:
+        client: a client that decodes responses.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+
+    def ring(self, job_ids: Sequence[UUID]) -> None:
+        """Tells that jobs have ended; one round trip, and none without jobs."""
+        if not job_ids:
+            return
+        try:
+            with self._client.pipeline(transaction=False) as pipe:
+                for job_id in job_ids:
+                    pipe.publish(JOB_ENDED.format(id=job_id), "1")
+                pipe.execute()
+        except redis.RedisError as error:
+            log.debug("nobody was told that %d jobs have ended: %s", len(job_ids), type(error).__name__)
+
+    @contextmanager
+    def listening(self, job_id: str) -> Iterator["Ear | None"]:
+        """An ear for one job, which hears all that rings from now on; None with Redis away."""
+        channel: redis.client.PubSub = self._client.pubsub()  # type: ignore[no-untyped-call]
+        try:
+            yield Ear(channel) if _subscribed(channel, JOB_ENDED.format(id=job_id)) else None
+        finally:
+            channel.close()
+
+
+class Ear:
+    """Waits for a ring; deaf once Redis has gone away."""
+
+    def __init__(self, channel: redis.client.PubSub) -> None:
+        self._channel = channel
+
+    def wait(self, timeout_s: float) -> bool:
+        """Waits for a ring, at most so long; False if nothing can be heard any more."""
+        try:
+            self._channel.get_message(timeout=timeout_s)
+        except redis.RedisError:
+            return False
+        return True
+
+
+def _subscribed(channel: redis.client.PubSub, name: str) -> bool:
+    """Waits for the confirmation: a ring after it is heard, one before it has left its mark in the ledger."""
+    try:
+        channel.subscribe(name)
+        message = channel.get_message(timeout=EVERY_S)
+    except redis.RedisError:
+        return False
+    return message is not None

@@ -1,0 +1,151 @@
+"""What jobs share: single ones a claim, batches the places in the broker; and the bell for whoever waits."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+import redis
+
+from config.providers import parse_provider
+from config.redis_link import connect_redis
+from config.redis_names import BULK_QUEUE, INTERACTIVE_QUEUE
+from jobs.bell import Bell
+from jobs.ids import new_id
+from jobs.kind import NewJob
+from jobs.kinds import KINDS
+from jobs.records import Settlement
+from jobs.work import WorkLedger
+from producer.handles import JobHandle
+from producer.producer import Producer
+from tests.conftest import Stack
+from tests.support.llm_server import LLMServer
+from tests.support.waiting import wait_for
+from tests.support.workers import WorkerProcess
+
+PROVIDER, OTHER = "custom-one", "custom-two"
+NO_SWEEP = {"TICKETFLOW_SWEEP_INTERVAL_S": "600"}
+
+
+@pytest.fixture(scope="module")
+def llm() -> Iterator[LLMServer]:
+    with LLMServer() as server:
+        yield server
+
+
+@pytest.fixture
+def producer(stack: Stack, llm: LLMServer) -> Iterator[Producer]:
+    llm.reset()
+    with Producer(stack.settings) as producer:
+        url = {"base_url": llm.openai_url, "default_model": "gpt-4o"}
+        for name in (PROVIDER, OTHER):
+            producer.providers.add(parse_provider({"id": name, "name": name, "type": "openai-compatible", **url}))
+        yield producer
+
+
+@pytest.fixture
+def broker(stack: Stack) -> Iterator[redis.Redis]:
+    client = connect_redis(stack.settings.redis_url)
+    yield client
+    client.close()
+
+
+def prompts(count: int, word: str = "p") -> Iterator[NewJob]:
+    return (KINDS["complete"].accept({"prompt": f"{word}{n}"}, f"c{n}") for n in range(count))
+
+
+def enqueued(producer: Producer, count: int, provider: str = PROVIDER) -> list[JobHandle]:
+    return [producer.enqueue("complete", {"prompt": f"{provider} {n}"}, provider=provider) for n in range(count)]
+
+
+def test_one_message_takes_the_other_single_jobs_of_its_provider_along(
+    stack: Stack, producer: Producer, broker: redis.Redis, tmp_path: Path
+) -> None:
+    jobs = enqueued(producer, 150)
+    left = enqueued(producer, 3, OTHER)
+    broker.delete(INTERACTIVE_QUEUE)
+    last = producer.enqueue("complete", {"prompt": "the only one whose message is there"}, provider=PROVIDER)
+    with WorkerProcess({**stack.worker_environment, **NO_SWEEP}, tmp_path / "worker.log"):
+        for job in (last, *jobs):
+            assert job.wait(30).state == "succeeded"
+        assert {job.status().state for job in left} == {"queued"}, "of another provider"
+
+
+def test_as_many_come_along_as_there_are_calls_free(
+    stack: Stack, producer: Producer, llm: LLMServer, broker: redis.Redis, tmp_path: Path
+) -> None:
+    llm.scenario([{"type": "delay", "seconds": 60, "times": None}])
+    enqueued(producer, 60)
+    few = {"TICKETFLOW_CALLS_IN_FLIGHT": "20"}
+    with WorkerProcess({**stack.worker_environment, **NO_SWEEP, **few}, tmp_path / "worker.log") as worker:
+        count = "SELECT count(*) AS n FROM jobs WHERE state = 'running'"
+        wait_for(lambda: producer.database.query(count)[0]["n"] == 20, "all calls in use")
+        wait_for(lambda: broker.llen(INTERACTIVE_QUEUE) > 0, "messages that are left to others")
+        assert producer.database.query(count)[0]["n"] == 20
+        worker.kill()
+
+
+def test_messages_left_over_do_no_harm(stack: Stack, producer: Producer, llm: LLMServer, tmp_path: Path) -> None:
+    jobs = enqueued(producer, 200)
+    environment = stack.worker_environment
+    with WorkerProcess(environment, tmp_path / "1.log"), WorkerProcess(environment, tmp_path / "2.log"):
+        assert {job.wait(30).state for job in jobs} == {"succeeded"}
+    assert len(llm.requests()) == 200, "one call a job"
+
+
+def test_the_places_of_a_batch_that_ends_go_to_another(
+    stack: Stack, producer: Producer, broker: redis.Redis, tmp_path: Path
+) -> None:
+    small = {"TICKETFLOW_SLICE_JOBS": "10", "TICKETFLOW_SLICES_PER_BATCH": "2"}
+    waiting = producer.submit_batch("complete", prompts(100, "a"), provider=OTHER)
+    producer.ledger.pause(waiting.batch_id)
+    broker.delete(BULK_QUEUE)
+    with WorkerProcess({**stack.worker_environment, **NO_SWEEP, **small}, tmp_path / "worker.log"):
+        producer.submit_batch("complete", prompts(20, "b"), provider=PROVIDER).wait(30)
+        producer.ledger.resume(waiting.batch_id)  # as if whoever resumed it had died before it sent a message
+        producer.submit_batch("complete", prompts(20, "c"), provider=PROVIDER).wait(30)
+        assert waiting.wait(30).succeeded == 100
+
+
+def test_a_bell_rings_for_single_jobs_that_end(stack: Stack, producer: Producer, broker: redis.Redis) -> None:
+    job = producer.enqueue("complete", {"prompt": "x"}, provider=PROVIDER)
+    rung = list[UUID]()
+    work = WorkLedger(producer.database, "w1", rung.extend)
+    work.renew_lease(60)
+    (claim,) = work.claim([UUID(job.job_id)])
+    batch = producer.submit_batch("complete", prompts(1), provider=PROVIDER)
+    (other,) = work.claim([UUID(next(batch.jobs()).job_id)])
+    end = Settlement(claim.job_id, claim.fence, "failed", 1, None, "X", "x")
+    work.record([end, Settlement(other.job_id, other.fence, "failed", 1, None, "X", "x")])
+    assert rung == [claim.job_id], "nobody waits for a job of a batch"
+    work.record([end])
+    assert rung == [claim.job_id], "once"
+
+
+def test_who_waits_hears_the_bell(broker: redis.Redis, stack: Stack) -> None:
+    job_id = new_id()
+    channel = f"ticketflow:ended:{job_id}"
+    with Bell(broker).listening(str(job_id)) as ear, connect_redis(stack.settings.redis_url) as other:
+        assert ear is not None
+        Bell(other).ring([])
+        Bell(other).ring([new_id(), job_id])
+        assert ear.wait(30), "at once, not after half a minute"
+    wait_for(lambda: broker.pubsub_numsub(channel)[0][1] == 0, "an end of listening")
+
+
+def test_without_redis_a_waiting_program_looks_by_itself(stack: Stack, producer: Producer) -> None:
+    job = producer.enqueue("complete", {"prompt": "x"}, provider=PROVIDER)
+    nowhere = connect_redis("redis://127.0.0.1:1/0", 0.2)
+    with Bell(nowhere).listening(job.job_id) as ear:
+        assert ear is None
+    Bell(nowhere).ring([UUID(job.job_id)])
+    alone = JobHandle(producer.ledger, Bell(nowhere), job.job_id, "complete")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(alone.wait, 30)
+        work = WorkLedger(producer.database, f"w-{os.getpid()}")
+        work.renew_lease(60)
+        (claim,) = work.claim([UUID(job.job_id)])
+        work.record([Settlement(claim.job_id, claim.fence, "failed", 1, None, "X", "x")])
+        assert waiting.result(30).state == "failed"

@@ -1,0 +1,62 @@
+"""Which message gets which claim, and how many places a message has."""
+
+import threading
+from uuid import UUID, uuid4
+
+import pytest
+
+from jobs.records import Ask, Claim
+from worker.books import dealt
+from worker.places import LARGEST_PARTY, Places
+
+A, B, C, D, E = (uuid4() for _ in range(5))
+
+
+def _claim(job_id: UUID) -> Claim:
+    return Claim(job_id, None, "complete", "p", None, "interactive", "{}", 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("asks", "claimed", "hands"),
+    [
+        ([([A], 0)], [A], [[A]]),
+        ([([A], 0)], [], [[]]),
+        ([([A], 2)], [A, B, C], [[A, B, C]]),
+        ([([A], 3)], [B, C], [[B, C]]),
+        ([([A], 1), ([B], 2)], [A, B, C, D, E], [[A, C], [B, D, E]]),
+        ([([A, B], 0), ([B, C], 1)], [A, B, C, D], [[A, B], [C, D]]),
+        ([([A], 2), ([B], 0)], [C, D], [[C, D], []]),
+    ],
+)
+def test_claims_go_to_those_that_name_them_and_others_where_there_is_room(
+    asks: list[tuple[list[UUID], int]], claimed: list[UUID], hands: list[list[UUID]]
+) -> None:
+    given = dealt([Ask(ids, "p", along) for ids, along in asks], [_claim(job_id) for job_id in claimed])
+    assert [[claim.job_id for claim in hand] for hand in given] == hands
+
+
+def test_places_are_taken_one_by_one_and_more_of_what_is_free() -> None:
+    places = Places(9)
+    assert places.take(0)
+    assert places.take_more() == 4
+    assert places.take_more() == 2
+    assert [places.take(0) for _ in range(3)] == [True, True, False]
+    assert places.take_more() == 0
+    places.give(-3)  # more jobs than places: a message may name many
+    places.give(3)
+    assert not places.take(0)
+    places.give(1)
+    assert places.take(0)
+
+
+def test_one_message_never_takes_too_many() -> None:
+    assert Places(10_000).take_more() == LARGEST_PARTY
+
+
+def test_who_waits_for_a_place_gets_the_next_that_is_free() -> None:
+    places, got = Places(0), list[bool]()
+    waiting = threading.Thread(target=lambda: got.append(places.take(10)))
+    waiting.start()
+    places.give(1)
+    waiting.join(10)
+    assert got == [True]
