@@ -11,7 +11,7 @@ from psycopg import sql
 
 from bench.server import LLMServer
 from config.keys import open_keys
-from config.providers import Provider
+from config.providers import Limits, Provider
 from config.settings import PREFIX, Settings
 from embedded.children import ChildProcesses
 from embedded.process import ChildProcess, Command
@@ -21,6 +21,9 @@ from jobs.migrate import migrate
 from producer import Producer
 
 PROVIDER_ID, MODEL, KEY = "custom-bench", "bench-1", "sk-bench-0123456789"
+WIDE_LIMITS = Limits(requests_per_minute=1_000_000, tokens_per_minute=1_000_000_000, calls_in_flight=10_000)
+"""Every call waits for its turn as it would anywhere, and none of these binds."""
+
 STAGING = 1
 """The Redis database where messages gather before a run; those who work look into number 0."""
 
@@ -42,7 +45,14 @@ class Place:
         migrate(servers.database_url)
         with Producer(self.settings()) as producer:
             producer.providers.add(
-                Provider(id=PROVIDER_ID, name="Bench", type="openai-compatible", base_url=llm.url, default_model=MODEL)
+                Provider(
+                    id=PROVIDER_ID,
+                    name="Bench",
+                    type="openai-compatible",
+                    base_url=llm.url,
+                    default_model=MODEL,
+                    limits=WIDE_LIMITS,
+                )
             )
         open_keys(self.settings()).store(PROVIDER_ID, KEY)
 

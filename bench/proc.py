@@ -28,6 +28,14 @@ def family(roots: Iterable[int]) -> set[int]:
     return found
 
 
+def name_of(pid: int) -> str:
+    """The name of a process, as Linux keeps it; empty if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 def cpu_s(pid: int) -> float:
     """CPU time that a process has used, user and system; 0 if it is gone."""
     try:

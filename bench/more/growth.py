@@ -1,19 +1,28 @@
-"""Whether a job costs the same in a small batch and in a large one; the provider answers almost at once here."""
+"""Whether a job costs the same in a small batch and in a large one, and what that takes of every process.
 
+The provider answers almost at once here.
+"""
+
+import os
 import time
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from statistics import median
 
 from bench.llm_server import Counts
 from bench.ours import submit, workers
 from bench.place import PROVIDER_ID, Place
-from bench.proc import MB
+from bench.proc import MB, family, name_of
 from bench.running import TIMEOUT_S, RunFailedError, all_running
 from bench.server import LLMServer
+from bench.watch import Watch
+from embedded.process import ChildProcess
 from producer import Producer
 
 DELAY_S = 0.02
 STATUS_CALLS = 200
+SERVERS = {"postgres": "postgres", "valkey-server": "valkey"}
+"""By the names of their processes: Postgres has one for each connection."""
 
 
 def growth(place: Place, small: int, times: int, large: int) -> dict[str, float]:
@@ -35,9 +44,11 @@ def growth(place: Place, small: int, times: int, large: int) -> dict[str, float]
             def look(_: Counts) -> None:
                 sizes.append(place.redis_bytes())
 
-            handle = submit(producer, large)
-            llm.wait_answered(large, TIMEOUT_S, all_running(processes), look)
-            done = handle.wait(TIMEOUT_S)
+            with Watch([os.getpid()]) as watch:
+                names = {pid: name_of(pid) for pid in family([os.getpid()])}
+                handle = submit(producer, large)
+                llm.wait_answered(large, TIMEOUT_S, all_running(processes), look)
+                done = handle.wait(TIMEOUT_S)
             status_ms = median(_status_ms(producer, handle.batch_id) for _ in range(STATUS_CALLS))
         large_s = _between(done.created_at, done.finished_at)
     small_us, large_us = small_s * 1e6 / small, large_s * 1e6 / large
@@ -47,7 +58,21 @@ def growth(place: Place, small: int, times: int, large: int) -> dict[str, float]
         "job_growth_percent": (large_us / small_us - 1) * 100,
         "batch_redis_growth_mb": (max(sizes) - sizes[0]) / MB,
         "status_ms": status_ms,
+    } | _memory(watch.highest_bytes, names, processes)
+
+
+def _memory(
+    highest_bytes: Mapping[int, int], names: Mapping[int, str], workers: Sequence[ChildProcess]
+) -> dict[str, float]:
+    """The most memory that each process had during the large batch; the provider's and what measures are left out."""
+    found = {
+        f"large_batch_worker_{number}_pss_mb": highest_bytes.get(worker.pid, 0)
+        for number, worker in enumerate(workers, 1)
     }
+    found["large_batch_producer_pss_mb"] = highest_bytes.get(os.getpid(), 0)
+    for name, server in SERVERS.items():
+        found[f"large_batch_{server}_pss_mb"] = sum(n for pid, n in highest_bytes.items() if names.get(pid) == name)
+    return {name: size / MB for name, size in found.items()}
 
 
 def _seconds(producer: Producer, jobs: int) -> float:
