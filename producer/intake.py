@@ -1,4 +1,4 @@
-"""Batches from files: JSON lines, read once as a stream, every bad line named before anything is enqueued."""
+"""Batches from files: read once as a stream, every bad row named before anything is enqueued."""
 
 import sys
 from collections.abc import Iterator
@@ -9,36 +9,38 @@ from typing import BinaryIO
 
 from config.errors import InvalidInputError, UsageError
 from jobs.kind import Kind, NewJob
+from producer.input_format import MAX_LINE_BYTES, JsonLines, Problems, Rows
 
-MAX_LINE_BYTES = 32 * 1024 * 1024
-_BOM = b"\xef\xbb\xbf"
+__all__ = ["MAX_LINE_BYTES", "Intake", "open_input"]
 
 
 @dataclass
 class Intake:
-    """The valid jobs of a file of JSON lines, one input a line; blank lines are passed over.
+    """The valid jobs of a file; blank lines are passed over.
 
-    Iterating reads the stream. A line that is not UTF-8, not JSON, does not fit the kind or repeats a name is a
+    Iterating reads the stream. A row that is not UTF-8, cannot be parsed, does not fit the kind or repeats a name is a
     problem. Unless problems are skipped, the end of the stream raises them all, so that whoever consumes the jobs in a
     transaction enqueues nothing.
 
     Args:
         kind: what the inputs are for.
         stream: bytes, read to the end.
-        skip_invalid: go on without the bad lines; they stay in ``problems``.
+        skip_invalid: go on without the bad rows; they stay in ``problems``.
+        rows: how the bytes become inputs; lines of JSON by default, see ``producer.input_format``.
     """
 
     kind: Kind
     stream: BinaryIO
     skip_invalid: bool = False
-    problems: list[tuple[int, str]] = field(default_factory=list)
+    rows: Rows = field(default_factory=JsonLines)
+    problems: Problems = field(default_factory=list)
     accepted: int = 0
 
     def __iter__(self) -> Iterator[NewJob]:
         lines_by_name: dict[str, int] = {}
-        for number, line in self._lines():
+        for number, text in self.rows.read(self.stream, self.problems):
             try:
-                job = self._job(number, line, lines_by_name)
+                job = self._job(number, text, lines_by_name)
             except InvalidInputError as error:
                 self.problems.append((number, error.problems[0][1]))
                 continue
@@ -50,31 +52,25 @@ class Intake:
         if not self.accepted:
             raise InvalidInputError(((0, "there is no input in this file"),))
 
-    def _lines(self) -> Iterator[tuple[int, bytes]]:
-        number = 0
-        while line := self.stream.readline(MAX_LINE_BYTES + 1):
-            number += 1
-            if len(line) > MAX_LINE_BYTES:
-                self.problems.append((number, f"longer than {MAX_LINE_BYTES // 1024 // 1024} MiB"))
-                while line and not line.endswith(b"\n"):
-                    line = self.stream.readline(MAX_LINE_BYTES)
-                continue
-            text = line.removeprefix(_BOM) if number == 1 else line
-            if text.strip():
-                yield number, text
-
-    def _job(self, number: int, line: bytes, lines_by_name: dict[str, int]) -> NewJob:
+    def _job(self, number: int, text: bytes, lines_by_name: dict[str, int]) -> NewJob:
         try:
-            text = line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise InvalidInputError(((number, f"not UTF-8 at byte {error.start + 1}"),)) from None
-        job = self.kind.accept_json(text)
+            job = self.kind.accept_json(text)
+        except InvalidInputError:
+            _check_utf8(text)  # only now: whoever parses JSON refuses other bytes, in words that say less
+            raise
         if job.custom_id is None:
             job = replace(job, custom_id=f"line-{number}")
         first = lines_by_name.setdefault(str(job.custom_id), number)
         if first != number:
             raise InvalidInputError(((number, f"repeats the custom_id or id of line {first}"),))
         return job
+
+
+def _check_utf8(text: bytes) -> None:
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(((0, f"not UTF-8 at byte {error.start + 1}"),)) from None
 
 
 @contextmanager
