@@ -153,18 +153,20 @@ class Ledger:
         """
         return batch_of(self._one("batch", batch_id, "select_batch"))
 
-    def jobs_of_batch(self, batch_id: str) -> Iterator[Job]:
-        """All jobs of a batch in input order, a page at a time."""
-        batch = UUID(self.batch(batch_id).batch_id)
+    def jobs_of_batch(self, batch_id: str, state: str | None = None) -> Iterator[Job]:
+        """The jobs of a batch, all or those in a state, in input order, a page at a time."""
+        sql = (
+            f"SELECT * FROM ({statement('select_jobs_of_batch')}) s WHERE seq > %(after_seq)s"  # noqa: S608 - a file of ours
+            " AND (%(state)s::text IS NULL OR state = %(state)s) ORDER BY seq LIMIT %(limit)s"
+        )
+        given = {"batch_id": UUID(self.batch(batch_id).batch_id), "state": state, "limit": PAGE_ROWS}
         after = -1
         while True:
-            rows = self._database.query(
-                statement("select_jobs_of_batch"), {"batch_id": batch, "after_seq": after, "limit": PAGE_ROWS}
-            )
+            rows = self._database.query(sql, {**given, "after_seq": after})
             yield from map(job_of, rows)
-            after += len(rows)
             if len(rows) < PAGE_ROWS:
                 return
+            after = rows[-1]["seq"]
 
     def _one(self, what: str, name: str, sql: str) -> dict[str, Any]:
         identity = parse_id(name)

@@ -72,9 +72,9 @@ class BatchHandle:
         """
         return _poll(self.status, "batch", self.batch_id, timeout_s)
 
-    def jobs(self) -> Iterator[Job]:
-        """Its jobs with their results, in input order."""
-        return self._ledger.jobs_of_batch(self.batch_id)
+    def jobs(self, state: str | None = None) -> Iterator[Job]:
+        """Its jobs with their results, all or those in a state such as ``failed``, in input order."""
+        return self._ledger.jobs_of_batch(self.batch_id, state)
 
 
 View = TypeVar("View", Job, Batch)

@@ -4,14 +4,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from producer.commands.batch_files import (
+    BatchFile,
+    FormatOption,
+    InOrderOption,
+    MapOption,
+    ResultsFormatOption,
+    come_back,
+    show_preview,
+)
 from producer.commands.jobs import ModelOption, ProviderOption
 from producer.commands.output import AsJson, emit, fields, note, table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from config.providers import Model
     from jobs.views import Batch
     from producer.handles import BatchHandle
     from producer.producer import Producer
+    from producer.results import Results
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -20,41 +32,61 @@ BatchArgument = Annotated[str, typer.Argument(metavar="BATCH_ID")]
 
 @app.command()
 def submit(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="JSON lines, one input a line; - is standard input.")],
+    file: BatchFile,
     kind: Annotated[str, typer.Option(help="Job kind, such as summarise_ticket.")],
     provider: ProviderOption,
     model: ModelOption = None,
+    input_format: FormatOption = None,
+    maps: MapOption = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Enqueue nothing: show the first input and all bad lines. Needs no service."),
+    ] = False,
     name: Annotated[
         str | None, typer.Option(help="Name of the batch: the same file under the same name is enqueued once.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Show progress until every job has ended.")] = False,
     results: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Wait, and write one job a line there; - is standard output.")
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Wait, and write jobs as they end: .jsonl, .csv, .tsv, also .gz, or .parquet; - is standard output.",
+        ),
     ] = None,
+    results_format: ResultsFormatOption = None,
+    in_order: InOrderOption = False,
     skip_invalid: Annotated[
         bool, typer.Option("--skip-invalid", help="Enqueue the valid lines and report the others.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Submit a batch: all of the file or, if a line is bad, nothing of it."""
+    from contextlib import nullcontext
+
     from jobs.kinds import kind_named
     from producer import Producer
-    from producer.intake import Intake, open_input
-    from producer.results import write_results
+    from producer.batch_input import open_batch
+    from producer.results import open_results
 
     _one_document(as_json, results)
-    with Producer.from_env() as producer, open_input(file) as stream:
-        intake = Intake(kind_named(kind), stream, skip_invalid)
-        handle = producer.submit_batch(kind, intake, provider=provider, model=model, name=name)
-        _report_skipped(intake.problems)
-        if not handle.is_new:
-            note(f"batch {handle.batch_id} was submitted before under the name {name!r}: nothing was enqueued again")
-        batch = handle.status()
-        if wait or results:
-            note(f"batch {handle.batch_id}")
-            batch = _watched(producer, handle)
-        if results:
-            write_results(handle.jobs(), results)
+    with open_batch(file, kind_named(kind), input_format, maps or (), skip_invalid=skip_invalid or dry_run) as intake:
+        if dry_run:
+            show_preview(intake, as_json, refuse_invalid=not skip_invalid)
+            return
+        taking = open_results(results, kind, results_format) if results else nullcontext()
+        with Producer.from_env() as producer, taking as out:
+            handle = producer.submit_batch(kind, intake, provider=provider, model=model, name=name)
+            _report_skipped(intake.problems)
+            if not handle.is_new:
+                note(
+                    f"batch {handle.batch_id} was submitted before under the name {name!r}: nothing was enqueued again"
+                )
+            batch = handle.status()
+            if wait or out:
+                growing = f": its results grow in {results}.part" if results not in (None, "-") else ""
+                note(f"batch {handle.batch_id}{growing}")
+                status = handle.status if out is None else _following(producer, handle, out, in_order)
+                batch = _watched(producer, handle, status, come_back(handle.batch_id, results, in_order=in_order))
     skipped = [{"line": number, "reason": reason} for number, reason in intake.problems]
     if results != "-":
         _show(batch, as_json, {"skipped": skipped} if skip_invalid else {})
@@ -74,25 +106,50 @@ def status(batch_id: BatchArgument, as_json: AsJson = False) -> None:
 @app.command()
 def results(
     batch_id: BatchArgument,
-    output: Annotated[str, typer.Option(metavar="FILE", help="File to write; - is standard output.")],
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="File to write: .jsonl, .csv, .tsv, also .gz, or .parquet; - is standard output.",
+        ),
+    ],
+    failed: Annotated[bool, typer.Option("--failed", help="Only jobs that failed, with their errors.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Write jobs as they end, until every one has ended.")
+    ] = False,
+    in_order: InOrderOption = False,
+    output_format: Annotated[
+        str | None,
+        typer.Option("--format", metavar="jsonl|csv|tsv|parquet", help="Format, where the name does not say it."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a batch's jobs with their results, one a line, in input order; jobs that go on are written as they are."""
+    """Write a batch's jobs with their results: as they are now and in input order, or with --follow as they end."""
     from producer import Producer
-    from producer.results import write_results
+    from producer.results import open_results
 
     _one_document(as_json, output)
+    state = "failed" if failed else None
     with Producer.from_env() as producer:
         handle = producer.batch(batch_id)
-        count = write_results(handle.jobs(), output)
+        with open_results(output, handle.status().kind, output_format) as out:
+            if follow:
+                following = _following(producer, handle, out, in_order, state)
+                _watched(producer, handle, following, come_back(batch_id, output, in_order=in_order, failed=failed))
+            else:
+                out.write(handle.jobs(state))
         batch = handle.status()
     if output != "-":
         done = "" if batch.done else f"; {batch.queued + batch.running} have not ended yet"
         emit(
             as_json,
-            {**batch.model_dump(mode="json"), "output": output, "written": count},
-            lambda: print(f"wrote {count} jobs to {output}{done}"),
+            {**batch.model_dump(mode="json"), "output": output, "written": out.written},
+            lambda: print(f"wrote {out.written} jobs to {output}{done}"),
         )
+    if follow and batch.failed:
+        raise typer.Exit(1)
 
 
 @app.command("list")
@@ -178,15 +235,40 @@ def _changed(done: bool, batch: "Batch", as_json: bool) -> None:
     _show(batch, as_json)
 
 
-def _watched(producer: "Producer", handle: "BatchHandle") -> "Batch":
-    """Watches a batch to its end; Ctrl-C leaves it running."""
+def _following(
+    producer: "Producer", handle: "BatchHandle", out: "Results", in_order: bool, state: str | None = None
+) -> "Callable[[], Batch]":
+    """The batch's status, which on its way writes what has ended."""
+    from jobs.ended import EndedJobs
+    from producer.following import Following
+
+    ended = EndedJobs(producer.database, handle.batch_id, in_order=in_order)
+    return Following(handle.status, ended, out, state)
+
+
+def _watched(
+    producer: "Producer", handle: "BatchHandle", status: "Callable[[], Batch] | None" = None, back: str | None = None
+) -> "Batch":
+    """Watches a batch to its end; what ends the watching leaves it running, and says how to come back.
+
+    Args:
+        producer: open.
+        handle: on the batch.
+        status: reads it; as the handle does if None.
+        back: the command that goes on.
+    """
+    from config.errors import OutputError, ServiceUnavailableError
     from producer.commands.progress import watch
 
+    words = f"the batch goes on; come back with: {back or come_back(handle.batch_id, None)}"
     try:
-        return watch(handle.status, _priced(producer, handle.status()))
+        return watch(status or handle.status, _priced(producer, handle.status()))
     except KeyboardInterrupt:
-        note(f"\nthe batch goes on; come back with: ticketflow batch watch {handle.batch_id}")
+        note(f"\n{words}")
         raise typer.Exit(130) from None
+    except (OutputError, ServiceUnavailableError):
+        note(words)
+        raise
 
 
 def _priced(producer: "Producer", batch: "Batch") -> "Model | None":

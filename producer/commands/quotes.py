@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from producer.commands.batch_files import BatchFile, FormatOption, MapOption
 from producer.commands.jobs import ModelOption, ProviderOption
 from producer.commands.output import AsJson, duration, emit, note, table
 
@@ -17,10 +18,12 @@ def register(batches: typer.Typer) -> None:
 
 
 def quote(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="JSON lines, one input a line; - is standard input.")],
+    file: BatchFile,
     kind: Annotated[str, typer.Option(help="Job kind, such as summarise_ticket.")],
     provider: ProviderOption,
     model: ModelOption = None,
+    input_format: FormatOption = None,
+    maps: MapOption = None,
     compare: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="Another provider to ask; may be given again.")
     ] = None,
@@ -32,16 +35,16 @@ def quote(
     from config.errors import UsageError
     from jobs.kinds import kind_named
     from producer import Producer
-    from producer.intake import Intake, open_input
+    from producer.batch_input import open_batch
     from producer.quote import experience, size_of
     from producer.quote import quote as quoted
 
     asked = kind_named(kind)
     if asked.request is None:
         raise UsageError(f"jobs of the kind {kind} are not batch work")
-    with Producer.from_env() as producer, open_input(file) as stream:
+    with Producer.from_env() as producer, open_batch(file, asked, input_format, maps or ()) as intake:
         providers = [producer.registry.resolve(key).provider for key in dict.fromkeys([provider, *(compare or ())])]
-        size = size_of(asked, Intake(asked, stream))
+        size = size_of(asked, intake)
         known = experience(producer.database, asked)
         quotes = [quoted(size, each, model if each.id == provider else None, known) for each in providers]
     emit(as_json, [asdict(each) for each in quotes], lambda: _print(quotes))

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from config.errors import InvalidInputError, OutputError, UsageError
+from config.errors import InvalidInputError, UsageError
 from jobs.kinds import KINDS
-from producer import intake
+from producer import input_format
 from producer.intake import Intake, open_input
-from producer.results import write_results
 
 GOOD = b'{"id": "a", "subject": "s", "body": "b"}'
 
@@ -75,7 +74,7 @@ def test_a_line_without_a_name_is_named_by_its_number() -> None:
 
 
 def test_a_line_that_is_too_long_is_a_problem_and_not_a_memory_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(input_format, "MAX_LINE_BYTES", 100)
     reading = read(GOOD + b"\n" + GOOD.replace(b'"b"', b'"' + b"x" * 1000 + b'"') + b"\n" + named("c"), True)
     assert [job.custom_id for job in reading] == ["a", "c"]
     assert reading.problems[0][0] == 2
@@ -86,19 +85,3 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="cannot be read"), open_input(name):
         pytest.fail("it was opened")
-
-
-def test_results_that_cannot_be_written_leave_what_was_there(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="cannot be written"):
-        write_results([], str(tmp_path / "missing" / "results.jsonl"))
-    target = tmp_path / "results.jsonl"
-    target.write_text("before")
-
-    def broken() -> object:
-        raise OSError(28, "No space left on device")
-        yield
-
-    with pytest.raises(OutputError, match="No space left on device"):
-        write_results(broken(), str(target))  # type: ignore[arg-type]
-    assert target.read_text() == "before"
-    assert list(tmp_path.iterdir()) == [target]
