@@ -7,6 +7,7 @@ import typer
 
 from config.errors import TicketflowError
 from producer.commands import (
+    batch_results,
     batches,
     checks,
     database,
@@ -35,6 +36,7 @@ app.add_typer(providers.app, name="providers", help="The providers that jobs may
 jobs.register(app)
 job_selection.register(jobs.app)
 app.add_typer(jobs.app, name="jobs", help="Jobs, one by one or by what they have in common.")
+batch_results.register(batches.app)
 quotes.register(batches.app)
 app.add_typer(batches.app, name="batch", help="Many jobs at once.")
 checks.register(app)

@@ -10,8 +10,14 @@ import typer
 from producer.commands.output import emit, note
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jobs.views import Batch
+    from producer.handles import BatchHandle
     from producer.intake import Intake
     from producer.preview import Preview
+    from producer.producer import Producer
+    from producer.results import Results
 
 BatchFile = Annotated[
     str,
@@ -72,9 +78,31 @@ def _print(seen: "Preview") -> None:
     note(f"{seen.valid} valid, {seen.invalid} invalid; nothing was enqueued")
 
 
-def come_back(batch_id: str, results: str | None, *, in_order: bool = False, failed: bool = False) -> str:
-    """The command that goes on where one ends before its batch does; ``results`` is the file that was being written."""
+def come_back(
+    batch_id: str, results: str | None, form: str | None = None, *, in_order: bool = False, failed: bool = False
+) -> str:
+    """The command that goes on where one ends before its batch does, with the options under which it wrote results."""
     if results is None:
         return f"ticketflow batch watch {batch_id}"
-    options = [*(["--in-order"] if in_order else []), *(["--failed"] if failed else [])]
-    return " ".join(["ticketflow batch results", batch_id, "--follow", *options, "--output", shlex.quote(results)])
+    options = ["--follow", *(["--in-order"] if in_order else []), *(["--failed"] if failed else [])]
+    options += ["--format", form] if form else []
+    return shlex.join(["ticketflow", "batch", "results", batch_id, *options, "--output", results])
+
+
+def following(
+    producer: "Producer", handle: "BatchHandle", out: "Results", in_order: bool, state: str | None = None
+) -> "Callable[[], Batch]":
+    """The batch's status, which on its way writes what has ended."""
+    from jobs.ended import EndedJobs
+    from producer.following import Following
+
+    ended = EndedJobs(producer.database, handle.batch_id, in_order=in_order)
+    return Following(handle.status, ended, out, state)
+
+
+def one_document(as_json: bool, output: str | None) -> None:
+    """Standard output takes either the results or the one document."""
+    from config.errors import UsageError
+
+    if as_json and output == "-":
+        raise UsageError("--json and results on standard output exclude each other: name a file")

@@ -11,6 +11,8 @@ from producer.commands.batch_files import (
     MapOption,
     ResultsFormatOption,
     come_back,
+    following,
+    one_document,
     show_preview,
 )
 from producer.commands.jobs import ModelOption, ProviderOption
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from jobs.views import Batch
     from producer.handles import BatchHandle
     from producer.producer import Producer
-    from producer.results import Results
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -68,7 +69,7 @@ def submit(
     from producer.batch_input import open_batch
     from producer.results import open_results
 
-    _one_document(as_json, results)
+    one_document(as_json, results)
     with open_batch(file, kind_named(kind), input_format, maps or (), skip_invalid=skip_invalid or dry_run) as intake:
         if dry_run:
             show_preview(intake, as_json, refuse_invalid=not skip_invalid)
@@ -85,8 +86,10 @@ def submit(
             if wait or out:
                 growing = f": its results grow in {results}.part" if results not in (None, "-") else ""
                 note(f"batch {handle.batch_id}{growing}")
-                status = handle.status if out is None else _following(producer, handle, out, in_order)
-                batch = _watched(producer, handle, status, come_back(handle.batch_id, results, in_order=in_order))
+                status = handle.status if out is None else following(producer, handle, out, in_order)
+                batch = watched(
+                    producer, handle, status, come_back(handle.batch_id, results, results_format, in_order=in_order)
+                )
     skipped = [{"line": number, "reason": reason} for number, reason in intake.problems]
     if results != "-":
         _show(batch, as_json, {"skipped": skipped} if skip_invalid else {})
@@ -101,55 +104,6 @@ def status(batch_id: BatchArgument, as_json: AsJson = False) -> None:
 
     with Producer.from_env() as producer:
         _show(producer.ledger.batch(batch_id), as_json)
-
-
-@app.command()
-def results(
-    batch_id: BatchArgument,
-    output: Annotated[
-        str,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="File to write: .jsonl, .csv, .tsv, also .gz, or .parquet; - is standard output.",
-        ),
-    ],
-    failed: Annotated[bool, typer.Option("--failed", help="Only jobs that failed, with their errors.")] = False,
-    follow: Annotated[
-        bool, typer.Option("--follow", help="Write jobs as they end, until every one has ended.")
-    ] = False,
-    in_order: InOrderOption = False,
-    output_format: Annotated[
-        str | None,
-        typer.Option("--format", metavar="jsonl|csv|tsv|parquet", help="Format, where the name does not say it."),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write a batch's jobs with their results: as they are now and in input order, or with --follow as they end."""
-    from producer import Producer
-    from producer.results import open_results
-
-    _one_document(as_json, output)
-    state = "failed" if failed else None
-    with Producer.from_env() as producer:
-        handle = producer.batch(batch_id)
-        with open_results(output, handle.status().kind, output_format) as out:
-            if follow:
-                following = _following(producer, handle, out, in_order, state)
-                _watched(producer, handle, following, come_back(batch_id, output, in_order=in_order, failed=failed))
-            else:
-                out.write(handle.jobs(state))
-        batch = handle.status()
-    if output != "-":
-        done = "" if batch.done else f"; {batch.queued + batch.running} have not ended yet"
-        emit(
-            as_json,
-            {**batch.model_dump(mode="json"), "output": output, "written": out.written},
-            lambda: print(f"wrote {out.written} jobs to {output}{done}"),
-        )
-    if follow and batch.failed:
-        raise typer.Exit(1)
 
 
 @app.command("list")
@@ -173,7 +127,7 @@ def watch(batch_id: BatchArgument, as_json: AsJson = False) -> None:
     from producer import Producer
 
     with Producer.from_env() as producer:
-        batch = _watched(producer, producer.batch(batch_id))
+        batch = watched(producer, producer.batch(batch_id))
     _show(batch, as_json)
     if batch.failed:
         raise typer.Exit(1)
@@ -235,18 +189,7 @@ def _changed(done: bool, batch: "Batch", as_json: bool) -> None:
     _show(batch, as_json)
 
 
-def _following(
-    producer: "Producer", handle: "BatchHandle", out: "Results", in_order: bool, state: str | None = None
-) -> "Callable[[], Batch]":
-    """The batch's status, which on its way writes what has ended."""
-    from jobs.ended import EndedJobs
-    from producer.following import Following
-
-    ended = EndedJobs(producer.database, handle.batch_id, in_order=in_order)
-    return Following(handle.status, ended, out, state)
-
-
-def _watched(
+def watched(
     producer: "Producer", handle: "BatchHandle", status: "Callable[[], Batch] | None" = None, back: str | None = None
 ) -> "Batch":
     """Watches a batch to its end; what ends the watching leaves it running, and says how to come back.
@@ -278,14 +221,6 @@ def _priced(producer: "Producer", batch: "Batch") -> "Model | None":
         return None
     name = batch.model or entry.provider.default_model
     return next((model for model in entry.provider.models if model.id == name), None)
-
-
-def _one_document(as_json: bool, output: str | None) -> None:
-    """Standard output takes either the results or the one document."""
-    from config.errors import UsageError
-
-    if as_json and output == "-":
-        raise UsageError("--json and results on standard output exclude each other: name a file")
 
 
 def _report_skipped(problems: list[tuple[int, str]]) -> None:

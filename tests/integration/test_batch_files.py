@@ -15,9 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from config.providers import parse_provider
+from producer.commands.batch_files import come_back
 from producer.producer import Producer
 from tests.conftest import Stack
 from tests.integration.test_command import Command
+from tests.integration.test_guides import commands
 from tests.support.llm_server import LLMServer
 from tests.support.waiting import wait_for
 from tests.support.workers import ROOT, WorkerProcess, clean_environment
@@ -206,6 +208,12 @@ def test_results_grow_while_the_batch_runs_and_ctrl_c_says_how_to_go_on(
     assert not part.exists()
 
 
+def test_the_command_to_come_back_with_has_the_options_of_the_one_that_ended() -> None:
+    assert come_back("B", None) == "ticketflow batch watch B"
+    words = "ticketflow batch results B --follow --in-order --failed --format csv --output 'my results'"
+    assert come_back("B", "my results", "csv", in_order=True, failed=True) == words
+
+
 def test_a_full_disk_ends_the_command_and_not_the_batch(
     stack: Stack, producer: Producer, ticketflow: Command, tmp_path: Path
 ) -> None:
@@ -218,3 +226,19 @@ def test_a_full_disk_ends_the_command_and_not_the_batch(
         (batch,) = producer.ledger.batches(1)
         assert f"come back with: ticketflow batch results {batch.batch_id} --follow" in done.err
         assert producer.batch(batch.batch_id).wait(30).succeeded == 20
+
+
+def test_every_command_of_the_guide_runs(stack: Stack, producer: Producer, ticketflow: Command, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "howto" / "batch-files.md").read_text(encoding="utf-8")
+    (tmp_path / "tickets.csv").write_text("Ticket ID,Subject,Description,Requester\n1,s,b,Anna\n2,s,b,Bert\n")
+    found = commands(page, "ticketflow")
+    assert len(found) == 6
+    with WorkerProcess(stack.worker_environment, tmp_path / "worker.log"):
+        for arguments in found:
+            own = {"groq": PROVIDER, "BATCH_ID": next((b.batch_id for b in producer.ledger.batches(1)), "")}
+            done = ticketflow(*(own.get(argument, argument) for argument in arguments))
+            assert done.status == 0, f"{arguments}: {done.err}"
+    for named in ("summaries.csv", "summaries.jsonl", "failed.csv", "summaries.parquet", "summaries.jsonl.gz"):
+        assert (tmp_path / named).stat().st_size > 0
+    assert len(rows(tmp_path / "summaries.csv")) == 2
+    assert rows(tmp_path / "failed.csv") == []
