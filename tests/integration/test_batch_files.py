@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,10 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pyarrow.parquet as pq
 import pytest
+from psycopg import sql
 
 from config.providers import parse_provider
+from embedded.servers import EmbeddedServers
+from jobs.kind import NewJob
 from producer.commands.batch_files import come_back
 from producer.producer import Producer
 from tests.conftest import Stack
@@ -54,13 +59,15 @@ def ticketflow(stack: Stack, tmp_path: Path) -> Command:
 
 
 @contextmanager
-def started(stack: Stack, folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+def started(
+    stack: Stack, folder: Path, *arguments: str, stdout: int = subprocess.PIPE
+) -> Iterator[subprocess.Popen[bytes]]:
     """A command under way."""
     process = subprocess.Popen(
         [sys.executable, "-m", "producer.commands", *arguments],
         env=clean_environment(stack.operator_environment) | {"PYTHONPATH": str(ROOT)},
         cwd=folder,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
     )
@@ -161,17 +168,44 @@ def test_results_in_every_format_and_failed_ones_alone(
     piped = ticketflow(*read, "-o", "-", "--format", "tsv", "--failed", "--follow")
     assert len(piped.out.splitlines()) == 4
     assert ticketflow(*read, "-o", "out.xlsx").status == 2
-    head = subprocess.run(
-        f"{sys.executable} -m producer.commands {' '.join(read)} -o - | true; echo ${{PIPESTATUS[0]}}",
-        shell=True,
-        executable="/bin/bash",
-        env=clean_environment(stack.operator_environment) | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert head.stdout.strip() == "1"
-    assert head.stderr.strip() == "error: standard output cannot be written: Broken pipe"
+
+
+def test_a_pipe_that_is_closed_is_said_in_words(stack: Stack, producer: Producer, tmp_path: Path) -> None:
+    handle = producer.submit_batch("complete", (NewJob('{"prompt": "p"}', str(n)) for n in range(3)), provider=PROVIDER)
+    for form in ("jsonl", "csv", "parquet"):
+        reader, writer = os.pipe()
+        os.close(reader)
+        arguments = ("batch", "results", handle.batch_id, "--output", "-", "--format", form)
+        with started(stack, tmp_path, *arguments, stdout=writer) as command:
+            os.close(writer)
+            _, words = command.communicate(timeout=30)
+        assert words.decode().strip() == "error: standard output cannot be written: Broken pipe", form
+        assert command.returncode == 1
+
+
+def test_a_postgres_that_goes_away_leaves_what_was_written(
+    servers: EmbeddedServers, stack: Stack, producer: Producer, tmp_path: Path
+) -> None:
+    handle = producer.submit_batch("complete", (NewJob('{"prompt": "p"}', str(n)) for n in range(2)), provider=PROVIDER)
+    end = "UPDATE jobs SET state = 'failed', error_type = 'E', finished_at = now() WHERE seq = 1"
+    producer.database.query(end)
+    producer.database.query("UPDATE batches SET failed = 1")
+    name = stack.settings.database_url.rsplit("/", 1)[1]
+    alter = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+    part = tmp_path / "out.csv.part"
+    with (
+        psycopg.connect(servers.database_url, autocommit=True, dbname="postgres") as admin,
+        started(stack, tmp_path, "batch", "results", handle.batch_id, "--follow", "-o", "out.csv") as command,
+    ):
+        wait_for(lambda: part.exists() and len(rows(part)) == 1, "the job that has ended")
+        admin.execute(alter.format(sql.Identifier(name), sql.SQL("false")))
+        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+        _, words = command.communicate(timeout=30)
+        admin.execute(alter.format(sql.Identifier(name), sql.SQL("true")))
+    assert command.returncode == 3, words
+    assert f"come back with: ticketflow batch results {handle.batch_id} --follow --output out.csv" in words.decode()
+    assert "Traceback" not in words.decode()
+    assert [row["custom_id"] for row in rows(part)] == ["1"]
 
 
 def test_results_grow_while_the_batch_runs_and_ctrl_c_says_how_to_go_on(
