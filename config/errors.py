@@ -12,6 +12,7 @@ TicketflowError
 │   └── StartFailedError          a server or program of ours did not start, or ended while it did
 ├── OutputError                   a results file could not be written                   (exit status 1)
 ├── JobFailedError                the job that was waited for ended without a result      (exit status 1)
+├── NewerRevisionError            the job was dropped, since a newer revision of the same thing was accepted
 ├── WaitTimeoutError              the job or batch that was waited for is not done yet    (exit status 1)
 └── CallError                     one attempt at a job ended without a result; subclasses below say why
     ├── KeyMissingError           no key is stored for the provider
@@ -142,6 +143,10 @@ class JobFailedError(TicketflowError):
 
     def __str__(self) -> str:
         return f"job {self.job_id} did not succeed: {self.error_type_of_job}: {self.message}"
+
+
+class NewerRevisionError(TicketflowError):
+    """A newer revision of the same thing was accepted; a name for the ledger, whose statements drop the older job."""
 
 
 class WaitTimeoutError(TicketflowError):

@@ -6,7 +6,8 @@ from typing import Any
 
 from config.database import Database
 from jobs.ids import parse_id
-from jobs.ledger import PAGE_ROWS, statement
+from jobs.ledger import PAGE_ROWS
+from jobs.statements import statement
 from jobs.views import Batch, Job, job_of
 
 WINDOW_JOBS = 10_000

@@ -9,9 +9,10 @@ from uuid import UUID
 from config.database import Connection, Database
 from config.errors import ConflictError, UnknownNameError
 from config.redis_names import BULK_QUEUE, INTERACTIVE_QUEUE
-from config.resources import text_of
+from jobs.acceptance import Accepted, Terms, accept
 from jobs.ids import new_id, parse_id
 from jobs.kind import NewJob
+from jobs.statements import statement
 from jobs.views import Batch, Call, Job, batch_of, call_of, job_of
 
 if TYPE_CHECKING:
@@ -22,11 +23,19 @@ PAGE_ROWS = 1000
 
 @dataclass(frozen=True)
 class Target:
-    """What is to be done with inputs, and by whom; ``model`` None takes the provider's default."""
+    """What is to be done with inputs, and by whom.
+
+    Args:
+        kind: name of the job kind.
+        provider_id: who is to answer.
+        model: None takes the provider's default.
+        reuse_s: how old an earlier result may be that serves instead of a call; None makes the call.
+    """
 
     kind: str
     provider_id: str
     model: str | None = None
+    reuse_s: float | None = None
 
 
 class Ledger:
@@ -40,20 +49,26 @@ class Ledger:
 
     def accept(self, target: Target, job: NewJob) -> UUID:
         """Records one interactive job and returns its id."""
-        job_id = new_id()
-        self._database.query(
-            statement("insert_job"),
-            {
-                "id": job_id,
-                "custom_id": job.custom_id,
-                "kind": target.kind,
-                "provider_id": target.provider_id,
-                "model": target.model,
-                "queue": INTERACTIVE_QUEUE,
-                "input": job.input,
-            },
-        )
-        return job_id
+        return self.accept_on(target, job, Terms()).job_id
+
+    def accept_on(self, target: Target, job: NewJob, terms: Terms) -> Accepted:
+        """Records one interactive job, unless it is there under its key or as its revision.
+
+        Raises:
+            ConflictError: the key belongs to a job that asks something else.
+        """
+        row = {
+            "id": new_id(),
+            "custom_id": job.custom_id,
+            "kind": target.kind,
+            "provider_id": target.provider_id,
+            "model": target.model,
+            "queue": INTERACTIVE_QUEUE,
+            "input": job.input,
+            "reuse_s": target.reuse_s,
+        }
+        with self._database.transaction() as connection:
+            return accept(connection, row, terms)
 
     def accept_batch(self, target: Target, jobs: Iterable[NewJob], name: str | None = None) -> tuple[UUID, bool]:
         """Records a batch, all of it or nothing, reading the jobs as a stream; returns its id and whether it is new.
@@ -72,7 +87,7 @@ class Ledger:
         row = {"id": batch_id, "name": name, "kind": target.kind, "provider_id": target.provider_id}
         with self._database.transaction() as connection:
             sql = statement("insert_batch").encode()
-            if connection.execute(sql, {**row, "model": target.model}).fetchone():
+            if connection.execute(sql, {**row, "model": target.model, "reuse_s": target.reuse_s}).fetchone():
                 total = _copy(connection, batch_id, target, _digested(jobs, digest))
                 given = {"id": batch_id, "total": total, "digest": digest.hexdigest()}
                 connection.execute(statement("complete_batch").encode(), given)
@@ -174,11 +189,6 @@ class Ledger:
         if not rows:
             raise UnknownNameError(what, name)
         return rows[0]
-
-
-def statement(name: str) -> str:
-    """A statement of the ledger, by the name of its file."""
-    return text_of("jobs", f"sql/{name}.sql")
 
 
 def _digested(jobs: Iterable[NewJob], digest: "Hash") -> Iterator[NewJob]:

@@ -11,6 +11,7 @@ class Claim:
     """A job in this worker's hands; ``fence`` proves it. The input is JSON text and stays out of ``repr``.
 
     ``attempts`` counts the calls made so far, ``retries_from`` those of them made before it was last asked to run.
+    ``reuse_s`` is how old a result of an earlier job may be that serves instead of a call; 0 makes the call.
     """
 
     job_id: UUID
@@ -23,6 +24,7 @@ class Claim:
     fence: int
     attempts: int
     retries_from: int = 0
+    reuse_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,11 @@ class CallEnd:
 
 @dataclass(frozen=True)
 class Settlement:
-    """How a job ended; ``result`` is JSON text, tokens are those of this claim's calls."""
+    """How a job ended; ``result`` is JSON text, tokens are those of this claim's calls.
+
+    ``content_key`` says what a model answered, for jobs that ask the same later; ``reused_from`` is the job whose
+    result this is.
+    """
 
     job_id: UUID
     fence: int
@@ -86,6 +92,25 @@ class Settlement:
     input_tokens: int = 0
     output_tokens: int = 0
     origin: Origin | None = None
+    content_key: UUID | None = None
+    reused_from: UUID | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a job asks, and how old a result may be to serve it."""
+
+    content_key: UUID
+    max_age_s: float
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A result that is there already: the job that it is of, as JSON text, and where it came from."""
+
+    job_id: UUID
+    result: str = field(repr=False)
+    origin: Origin
 
 
 @dataclass(frozen=True)

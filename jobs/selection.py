@@ -9,8 +9,9 @@ from uuid import UUID
 from config.database import Database
 from config.errors import UnknownNameError
 from jobs.ids import parse_id
-from jobs.ledger import PAGE_ROWS, statement
+from jobs.ledger import PAGE_ROWS
 from jobs.records import Hint, group_hints
+from jobs.statements import statement
 from jobs.views import DONE, Job, job_of
 
 

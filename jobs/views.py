@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
@@ -29,7 +30,11 @@ class TokenUsage(_View):
 
 
 class Job(_View):
-    """One job; times are UTC, ``duration_ms`` runs from its first claim to its end."""
+    """One job; times are UTC, ``duration_ms`` runs from its first claim to its end.
+
+    ``reused_from`` is the job whose result this is. ``superseded_by`` is the job of a newer revision; ``stale`` says
+    that this one ran when that came.
+    """
 
     job_id: str
     custom_id: str | None
@@ -44,6 +49,10 @@ class Job(_View):
     provider_generation: int | None
     key_version: int | None
     attempts: int
+    reused_from: str | None = None
+    revision: int | None = None
+    stale: bool = False
+    superseded_by: str | None = None
     created_at: datetime
     finished_at: datetime | None
     duration_ms: int | None
@@ -71,7 +80,7 @@ class Call(_View):
 
 
 class Batch(_View):
-    """One batch, from its counters; failed if it ended with any failed job."""
+    """One batch, from its counters; failed if it ended with any failed job. ``reused`` are some of ``succeeded``."""
 
     batch_id: str
     name: str | None
@@ -85,6 +94,7 @@ class Batch(_View):
     succeeded: int
     failed: int
     cancelled: int
+    reused: int = 0
     input_tokens: int
     output_tokens: int
     created_at: datetime
@@ -100,12 +110,16 @@ def _milliseconds(start: datetime | None, end: datetime | None) -> int | None:
     return round((end - start).total_seconds() * 1000) if start and end else None
 
 
+def _text(identity: UUID | None) -> str | None:
+    return str(identity) if identity else None
+
+
 def job_of(row: dict[str, Any]) -> Job:
     """A job from its row of the ledger."""
     return Job(
         job_id=str(row["id"]),
         custom_id=row["custom_id"],
-        batch_id=str(row["batch_id"]) if row["batch_id"] else None,
+        batch_id=_text(row["batch_id"]),
         kind=row["kind"],
         provider_id=row["provider_id"],
         model=row["model"],
@@ -116,6 +130,10 @@ def job_of(row: dict[str, Any]) -> Job:
         provider_generation=row["provider_generation"],
         key_version=row["key_version"],
         attempts=row["attempts"],
+        reused_from=_text(row["reused_from"]),
+        revision=row["revision"],
+        stale=row["stale"],
+        superseded_by=_text(row["superseded_by"]),
         created_at=row["created_at"],
         finished_at=row["finished_at"],
         duration_ms=_milliseconds(row["started_at"], row["finished_at"]),

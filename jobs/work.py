@@ -10,8 +10,20 @@ from uuid import UUID
 
 from config.database import Connection, Database
 from config.errors import WorkerLostError
-from jobs.ledger import statement
-from jobs.records import CallEnd, CallStart, Claim, Entry, Hint, Origin, Release, Settlement, group_hints
+from jobs.records import (
+    CallEnd,
+    CallStart,
+    Claim,
+    Earlier,
+    Entry,
+    Hint,
+    Origin,
+    Release,
+    Settlement,
+    Wanted,
+    group_hints,
+)
+from jobs.statements import statement
 
 SWEEPER_LOCK = 0x737765657020  # "sweep "
 SWEEP_LIMIT = 2000
@@ -66,6 +78,15 @@ class WorkLedger:
             kept = ended.keys() | release(connection, [e for e in entries if isinstance(e, Release)])
         self._told([job_id for job_id, single in ended.items() if single])
         return [isinstance(entry, CallEnd) or entry.job_id in kept for entry in entries]
+
+    def earlier_results(self, wanted: Sequence[Wanted]) -> list[Earlier | None]:
+        """For each the newest result of the same content; None where there is none or it is too old."""
+        rows = self._database.query(
+            statement("earlier_results"),
+            {"content_keys": [w.content_key for w in wanted], "max_ages_s": [w.max_age_s for w in wanted]},
+        )
+        found = {row["place"]: _earlier(row) for row in rows}
+        return [found.get(place) for place in range(1, len(wanted) + 1)]
 
     def renew_lease(self, lease_s: float) -> None:
         """Says that this process lives, for all its jobs at once."""
@@ -141,6 +162,8 @@ def settle(connection: Connection, settlements: Sequence[Settlement]) -> dict[UU
             "attempts": [s.attempts for s in settlements],
             "input_tokens": [s.input_tokens for s in settlements],
             "output_tokens": [s.output_tokens for s in settlements],
+            "content_keys": [s.content_key for s in settlements],
+            "reused_from": [s.reused_from for s in settlements],
             **_origins([s.origin for s in settlements]),
         },
     ).fetchall()
@@ -187,6 +210,11 @@ def _origins(origins: Sequence[Origin | None]) -> dict[str, list[Any]]:
         "key_versions": [o and o.key_version for o in origins],
         "models": [o and o.model for o in origins],
     }
+
+
+def _earlier(row: dict[str, Any]) -> Earlier:
+    origin = Origin(row["answered_by"], row["provider_generation"], row["key_version"], row["answered_model"])
+    return Earlier(row["id"], row["result"], origin)
 
 
 def _sweeps(connection: Connection) -> bool:

@@ -14,10 +14,13 @@ FIRST_POLL_S, LONGEST_POLL_S = 0.005, 0.25
 
 
 class JobHandle:
-    """A job that was accepted; it runs whether anybody waits for it or not."""
+    """A job that was accepted; it runs whether anybody waits for it or not.
 
-    def __init__(self, ledger: Ledger, bell: Bell, job_id: str, kind: str) -> None:
-        self._ledger, self._bell, self.job_id, self._kind = ledger, bell, job_id, kind
+    ``is_new`` is False where it was already there, under its key or as its revision.
+    """
+
+    def __init__(self, ledger: Ledger, bell: Bell, job_id: str, kind: str, *, is_new: bool = True) -> None:
+        self._ledger, self._bell, self.job_id, self._kind, self.is_new = ledger, bell, job_id, kind, is_new
 
     def __repr__(self) -> str:
         return f"JobHandle({self.job_id})"

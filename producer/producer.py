@@ -16,8 +16,9 @@ from config.redis_names import INTERACTIVE_QUEUE
 from config.registry import Registry
 from config.registry_cache import RedisCache
 from config.settings import Settings, load_settings
+from jobs.acceptance import Terms, check_name
 from jobs.bell import Bell
-from jobs.kind import MAX_NAME, NewJob
+from jobs.kind import NewJob
 from jobs.kinds import kind_named
 from jobs.ledger import Ledger, Target
 from jobs.records import Hint
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REGISTRY_MAX_AGE_S = 2.0
+MAX_REUSE_S = 10 * 365 * 86_400.0
 
 
 class Producer:
@@ -83,8 +85,12 @@ class Producer:
         provider: str,
         model: str | None = None,
         custom_id: str | None = None,
+        idempotency_key: str | None = None,
+        reuse_s: float | None = None,
+        supersede_key: str | None = None,
+        revision: int | None = None,
     ) -> JobHandle:
-        """Accepts one job and asks a worker to run it now.
+        """Accepts one job and asks a worker to run it now, unless it is there already or of an older revision.
 
         Args:
             kind: name of the job kind.
@@ -92,19 +98,27 @@ class Producer:
             provider: id of the provider that is to answer.
             model: a model of that provider; its default if None.
             custom_id: the caller's own name for the job; the input's ``id`` if None.
+            idempotency_key: asked again under it, the first job is the answer, and nothing is enqueued twice.
+            reuse_s: how old a result may be, in seconds, that serves instead of a call: that of a job that asked the
+                same of the same model. None makes the call.
+            supersede_key: what this is a revision of, such as a ticket's id. A newer revision drops older jobs of the
+                same kind that wait, and marks those that run as stale.
+            revision: a number that grows; the same one again is answered with the job that is there.
 
         Raises:
-            InvalidInputError: the input does not fit the kind.
+            InvalidInputError: the input does not fit the kind, or one of the other values cannot be.
             UnknownNameError: no such kind or provider.
-            ConflictError: the provider is disabled.
+            ConflictError: the provider is disabled, or the idempotency key belongs to a job that asks something else.
             ServiceUnavailableError: Redis or Postgres is away; nothing was enqueued.
         """
-        target = self._target(kind, provider, model)
+        terms = Terms(idempotency_key, supersede_key, revision)
+        target = self._target(kind, provider, model, reuse_s)
         job = kind_named(kind).accept(data, custom_id)
         self._broker_is_there()
-        job_id = self.ledger.accept(target, job)
-        self._send(lambda: self._dispatch().send(Hint(provider, INTERACTIVE_QUEUE, (job_id,))))
-        return JobHandle(self.ledger, self._bell, str(job_id), kind)
+        accepted = self.ledger.accept_on(target, job, terms)
+        if accepted.waits:
+            self._send(lambda: self._dispatch().send(Hint(provider, INTERACTIVE_QUEUE, (accepted.job_id,))))
+        return JobHandle(self.ledger, self._bell, str(accepted.job_id), kind, is_new=accepted.is_new)
 
     def submit_batch(
         self,
@@ -114,6 +128,7 @@ class Producer:
         provider: str,
         model: str | None = None,
         name: str | None = None,
+        reuse_s: float | None = None,
     ) -> BatchHandle:
         """Accepts a batch, all of it or nothing, and asks workers to begin.
 
@@ -124,14 +139,14 @@ class Producer:
             model: a model of that provider; its default if None.
             name: of the batch. Submitted again with the same inputs, under the same name, it is the same batch, and
                 nothing is enqueued twice.
+            reuse_s: as ``enqueue``, for each of its jobs.
 
         Raises:
             UnknownNameError, ConflictError, ServiceUnavailableError: as ``enqueue``.
             ConflictError: the name belongs to a batch of other inputs.
         """
-        if name is not None and (not 0 < len(name) <= MAX_NAME or "\0" in name):
-            raise InvalidInputError(((0, f"name: 1 to {MAX_NAME} characters"),))
-        target = self._target(kind, provider, model)
+        check_name("name", name)
+        target = self._target(kind, provider, model, reuse_s)
         self._broker_is_there()
         batch_id, is_new = self.ledger.accept_batch(target, inputs, name)
         if is_new:
@@ -172,15 +187,18 @@ class Producer:
         """A handle on a batch that was accepted earlier; raises UnknownNameError if there is none."""
         return BatchHandle(self.ledger, self.ledger.batch(batch_id).batch_id)
 
-    def _target(self, kind: str, provider: str, model: str | None) -> Target:
+    def _target(self, kind: str, provider: str, model: str | None, reuse_s: float | None) -> Target:
         asks_a_model = kind_named(kind).request is not None
         self.registry.check(REGISTRY_MAX_AGE_S)
         enabled = self.registry.resolve(provider).provider.enabled
         if asks_a_model and not enabled:
             raise ConflictError(f"provider {provider} is disabled")
-        if model is not None and (not 0 < len(model) <= MAX_NAME or "\0" in model):
-            raise InvalidInputError(((0, f"model: 1 to {MAX_NAME} characters"),))
-        return Target(kind, provider, model)
+        check_name("model", model)
+        if reuse_s is not None and not 0 < reuse_s <= MAX_REUSE_S:
+            raise InvalidInputError(((0, f"reuse_s: more than 0 and at most {MAX_REUSE_S:.0f} seconds"),))
+        if reuse_s is not None and not asks_a_model:
+            raise InvalidInputError(((0, f"reuse_s: jobs of kind {kind} look for themselves, each time"),))
+        return Target(kind, provider, model, reuse_s)
 
     def _broker_is_there(self) -> None:
         """Asked before anything is written, so that a caller who gets an error has enqueued nothing."""

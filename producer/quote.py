@@ -7,7 +7,7 @@ from config.database import Database
 from config.providers import Model, Provider
 from jobs.estimate import UNKNOWN_OUTPUT_TOKENS, input_tokens
 from jobs.kind import Kind, NewJob
-from jobs.ledger import statement
+from jobs.statements import statement
 
 MILLION = 1_000_000
 MINUTE_S = 60.0

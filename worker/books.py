@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-from jobs.records import Ask, CallStart, Claim, Entry
+from jobs.records import Ask, CallStart, Claim, Earlier, Entry, Wanted
 from jobs.work import WorkLedger
 from worker.grouping import Grouped
 
@@ -32,6 +32,7 @@ class LedgerBooks:
         self._begin = Grouped[CallStart, bool](ledger.begin_calls, self._threads)
         self._record = Grouped[Sequence[Entry], bool](self._record_jobs, self._threads)
         self._claim = Grouped[Ask, list[Claim]](self._claim_asked, self._threads, largest=CLAIMS_AT_ONCE)
+        self._earlier = Grouped[Wanted, Earlier | None](ledger.earlier_results, self._threads)
 
     async def begin(self, start: CallStart) -> bool:
         """Records an intent; False if the job is no longer ours."""
@@ -44,6 +45,10 @@ class LedgerBooks:
     async def claim(self, ask: Ask) -> list[Claim]:
         """Takes those of the jobs that are queued and due, and others along."""
         return await self._claim(ask)
+
+    async def earlier_result(self, wanted: Wanted) -> Earlier | None:
+        """The newest result of the same content, if there is one and it is not too old."""
+        return await self._earlier(wanted)
 
     async def in_thread(self, function: Callable[[], Result]) -> Result:
         """Runs a function that blocks; a Vault that hangs must not hold up settlements, so these threads are others."""

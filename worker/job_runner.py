@@ -25,6 +25,7 @@ from worker.caller import Caller, LeaseLostError, SupersededError
 from worker.inspection import INSPECTIONS
 from worker.progress import Books, Progress, YieldError
 from worker.retry import Retry, RetryPolicy, decide
+from worker.reuse import earlier_result
 from worker.structured import parse_output, repair_request
 
 log = logging.getLogger(__name__)
@@ -129,6 +130,9 @@ class JobRunner:
         if inspect:
             return (await inspect(self._caller, progress)).model_dump_json()
         kind, request = _asked(claim)
+        earlier = await earlier_result(self._caller, self._books, progress, kind, request)
+        if earlier is not None:
+            return earlier
         reply = await self._caller.call(progress, request, fresh_key=fresh_key)
         if request.json_schema is None:
             return _plain(kind, reply.text, claim.provider_id)

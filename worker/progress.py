@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
+from uuid import UUID
 
 from config.errors import CallError
 from jobs.chat import Usage
-from jobs.records import CallStart, Claim, Origin, Release, Settlement
+from jobs.content import content_key
+from jobs.records import CallStart, Claim, Earlier, Origin, Release, Settlement, Wanted
 from jobs.records import Entry as LedgerEntry
 
 Result = TypeVar("Result")
@@ -33,6 +35,9 @@ class Books(Protocol):
     async def record(self, *entries: LedgerEntry) -> bool:
         """Records entries of one job together; False if the job is no longer ours."""
 
+    async def earlier_result(self, wanted: Wanted) -> Earlier | None:
+        """The newest result of the same content, if there is one and it is not too old."""
+
     async def in_thread(self, function: Callable[[], Result]) -> Result:
         """Runs a function that blocks."""
 
@@ -42,7 +47,8 @@ class Progress:
     """What has been done for a job under this claim; ``calls`` goes on from earlier ones.
 
     ``superseded`` counts those of them that were never sent, since the provider was changed at the last moment;
-    ``stopped`` says that somebody asked for the job's end.
+    ``stopped`` says that somebody asked for the job's end. ``digest`` is that of what is asked of a model, and
+    ``reused_from`` the job whose result served.
     """
 
     claim: Claim
@@ -50,6 +56,8 @@ class Progress:
     calls: int
     superseded: int = 0
     stopped: bool = False
+    digest: bytes | None = None
+    reused_from: UUID | None = None
     usage: Usage = field(default_factory=Usage)
     origin: Origin | None = None
     ended: list[LedgerEntry] = field(default_factory=list)
@@ -72,7 +80,15 @@ class Progress:
             self.usage.input_tokens,
             self.usage.output_tokens,
             self.origin,
+            self._content_key(state),
+            self.reused_from,
         )
+
+    def _content_key(self, state: str) -> UUID | None:
+        """Under which later jobs find a result that was paid for: by the model that answered."""
+        if state != "succeeded" or self.digest is None or self.origin is None or self.reused_from:
+            return None
+        return content_key(self.digest, self.origin.model)
 
     def release(self, wait_s: float = 0.0) -> Release:
         """Back to the queue."""

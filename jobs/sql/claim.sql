@@ -1,24 +1,25 @@
 -- Takes queued jobs for one worker: each gets a new fence, and only the holder of that fence may settle it. A message is
 -- a hint, so other single jobs that wait for the same providers may come along; their own messages then find nothing.
 WITH named AS (
-    SELECT j.id FROM jobs j LEFT JOIN batches b ON b.id = j.batch_id
+    SELECT j.id, b.reuse_s FROM jobs j LEFT JOIN batches b ON b.id = j.batch_id
     WHERE j.id = ANY (%(ids)s) AND j.state = 'queued' AND j.not_before <= now() AND b.paused IS NOT TRUE
     ORDER BY j.id
     FOR UPDATE OF j SKIP LOCKED
 ), along AS (
-    SELECT j.id FROM jobs j
+    SELECT j.id, NULL::float8 AS reuse_s FROM jobs j
     WHERE j.provider_id = ANY (%(providers)s) AND j.state = 'queued' AND j.queue = 'interactive' AND j.not_before <= now()
     ORDER BY j.id LIMIT %(along)s
     FOR UPDATE OF j SKIP LOCKED
 ), picked AS (
-    SELECT id FROM named UNION SELECT id FROM along
+    SELECT * FROM named UNION SELECT * FROM along
 ), claimed AS (
     UPDATE jobs
     SET state = 'running', worker_id = %(worker_id)s, fence = jobs.fence + 1,
         started_at = coalesce(jobs.started_at, now())
     FROM picked WHERE jobs.id = picked.id
     RETURNING jobs.id, jobs.batch_id, jobs.kind, jobs.provider_id, jobs.model, jobs.queue, jobs.input::text AS input,
-              jobs.fence, jobs.attempts, jobs.retries_from
+              jobs.fence, jobs.attempts, jobs.retries_from,
+              coalesce(jobs.reuse_s, picked.reuse_s, 0) AS reuse_s
 ), counted AS (
     SELECT batch_id, count(*) AS n FROM claimed WHERE batch_id IS NOT NULL GROUP BY batch_id
 ), held AS (

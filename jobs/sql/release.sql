@@ -1,18 +1,20 @@
 -- Puts claimed jobs back: to be run again at once, or after a wait; the fence keeps out a claim that was lost. One that
--- was to be cancelled ends here.
+-- was to be cancelled ends here, and so does one of an older revision.
 WITH given AS (
     SELECT * FROM unnest(
         %(job_ids)s::uuid[], %(fences)s::bigint[], %(attempts)s::int[], %(waits_s)s::float8[],
         %(input_tokens)s::int[], %(output_tokens)s::int[]
     ) AS g (job_id, fence, attempts, wait_s, input_tokens, output_tokens)
 ), ours AS (
-    SELECT j.id FROM jobs j JOIN given g ON j.id = g.job_id
+    SELECT j.id, j.cancel_asked OR j.stale AS ends FROM jobs j JOIN given g ON j.id = g.job_id
     WHERE j.state = 'running' AND j.fence = g.fence
     ORDER BY j.id FOR UPDATE OF j
 ), freed AS (
     UPDATE jobs
-    SET state = CASE WHEN jobs.cancel_asked THEN 'cancelled' ELSE 'queued' END,
-        finished_at = CASE WHEN jobs.cancel_asked THEN now() END, worker_id = NULL, attempts = g.attempts, sent_at = now(),
+    SET state = CASE WHEN o.ends THEN 'cancelled' ELSE 'queued' END, finished_at = CASE WHEN o.ends THEN now() END,
+        error_type = CASE WHEN jobs.stale THEN 'NewerRevisionError' END,
+        error_message = CASE WHEN jobs.stale THEN 'a newer revision was accepted: job ' || jobs.superseded_by END,
+        worker_id = NULL, attempts = g.attempts, sent_at = now(),
         input_tokens = jobs.input_tokens + g.input_tokens, output_tokens = jobs.output_tokens + g.output_tokens,
         not_before = CASE WHEN g.wait_s > 0 THEN now() + make_interval(secs => g.wait_s) ELSE '-infinity' END
     FROM given g JOIN ours o ON o.id = g.job_id

@@ -3,9 +3,10 @@ WITH done AS (
     SELECT * FROM unnest(
         %(job_ids)s::uuid[], %(fences)s::bigint[], %(states)s::text[], %(results)s::json[], %(error_types)s::text[],
         %(error_messages)s::text[], %(attempts)s::int[], %(input_tokens)s::int[], %(output_tokens)s::int[],
-        %(provider_ids)s::text[], %(generations)s::bigint[], %(key_versions)s::int[], %(models)s::text[]
+        %(provider_ids)s::text[], %(generations)s::bigint[], %(key_versions)s::int[], %(models)s::text[],
+        %(content_keys)s::uuid[], %(reused_from)s::uuid[]
     ) AS d (job_id, fence, state, result, error_type, error_message, attempts, input_tokens, output_tokens,
-            answered_by, provider_generation, key_version, answered_model)
+            answered_by, provider_generation, key_version, answered_model, content_key, reused_from)
 ), ours AS (
     SELECT j.id FROM jobs j JOIN done d ON j.id = d.job_id
     WHERE j.state = 'running' AND j.fence = d.fence
@@ -16,15 +17,17 @@ WITH done AS (
         attempts = d.attempts, input_tokens = jobs.input_tokens + d.input_tokens,
         output_tokens = jobs.output_tokens + d.output_tokens,
         answered_by = d.answered_by, provider_generation = d.provider_generation, key_version = d.key_version,
-        answered_model = d.answered_model, finished_at = now()
+        answered_model = d.answered_model, content_key = d.content_key, reused_from = d.reused_from,
+        finished_at = now()
     FROM done d JOIN ours o ON o.id = d.job_id
     WHERE jobs.id = d.job_id
-    RETURNING jobs.id, jobs.batch_id, jobs.state, d.input_tokens, d.output_tokens
+    RETURNING jobs.id, jobs.batch_id, jobs.state, jobs.reused_from, d.input_tokens, d.output_tokens
 ), counted AS (
     SELECT batch_id, count(*) AS n,
            count(*) FILTER (WHERE state = 'succeeded') AS succeeded,
            count(*) FILTER (WHERE state = 'failed') AS failed,
            count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
+           count(reused_from) AS reused,
            sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens
     FROM settled WHERE batch_id IS NOT NULL GROUP BY batch_id
 ), held AS (
@@ -32,7 +35,8 @@ WITH done AS (
 ), moved AS (
     UPDATE batches b
     SET running = b.running - c.n, succeeded = b.succeeded + c.succeeded, failed = b.failed + c.failed,
-        cancelled = b.cancelled + c.cancelled, input_tokens = b.input_tokens + c.input_tokens,
+        cancelled = b.cancelled + c.cancelled, reused = b.reused + c.reused,
+        input_tokens = b.input_tokens + c.input_tokens,
         output_tokens = b.output_tokens + c.output_tokens,
         finished_at = CASE WHEN b.succeeded + b.failed + b.cancelled + c.n >= b.total THEN now() END
     FROM counted c JOIN held h ON h.id = c.batch_id WHERE b.id = c.batch_id

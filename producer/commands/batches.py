@@ -15,7 +15,7 @@ from producer.commands.batch_files import (
     one_document,
     show_preview,
 )
-from producer.commands.jobs import ModelOption, ProviderOption
+from producer.commands.jobs import ModelOption, ProviderOption, ReuseOption
 from producer.commands.output import AsJson, emit, fields, note, table
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def submit(
     name: Annotated[
         str | None, typer.Option(help="Name of the batch: the same file under the same name is enqueued once.")
     ] = None,
+    reuse: ReuseOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Show progress until every job has ended.")] = False,
     results: Annotated[
         str | None,
@@ -64,19 +65,21 @@ def submit(
     """Submit a batch: all of the file or, if a line is bad, nothing of it."""
     from contextlib import nullcontext
 
+    from config.durations import duration_s
     from jobs.kinds import kind_named
     from producer import Producer
     from producer.batch_input import open_batch
     from producer.results import open_results
 
     one_document(as_json, results)
+    reuse_s = duration_s(reuse) if reuse is not None else None
     with open_batch(file, kind_named(kind), input_format, maps or (), skip_invalid=skip_invalid or dry_run) as intake:
         if dry_run:
             show_preview(intake, as_json, refuse_invalid=not skip_invalid)
             return
         taking = open_results(results, kind, results_format) if results else nullcontext()
         with Producer.from_env() as producer, taking as out:
-            handle = producer.submit_batch(kind, intake, provider=provider, model=model, name=name)
+            handle = producer.submit_batch(kind, intake, provider=provider, model=model, name=name, reuse_s=reuse_s)
             _report_skipped(intake.problems)
             if not handle.is_new:
                 note(

@@ -11,6 +11,14 @@ app = typer.Typer(no_args_is_help=True)
 
 ModelOption = Annotated[str | None, typer.Option(help="A model of the provider; its default if not given.")]
 ProviderOption = Annotated[str, typer.Option(help="Id of the provider that is to answer.")]
+ReuseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--reuse",
+        metavar="AGE",
+        help="Take the result of a job that asked the same of the same model, if it is no older: 30m, 12h, 7d.",
+    ),
+]
 
 
 def register(root: typer.Typer) -> None:
@@ -28,18 +36,42 @@ def enqueue(
     wait_s: Annotated[
         float | None, typer.Option("--wait", metavar="SECONDS", help="Wait for the result, at most so long.")
     ] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Asked again under this key, the first job is the answer.")
+    ] = None,
+    reuse: ReuseOption = None,
+    supersede_key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="What this is a revision of, such as a ticket's id; wants --revision."),
+    ] = None,
+    revision: Annotated[
+        int | None, typer.Option(help="Number of the revision: a newer one drops older ones that wait.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Enqueue one job."""
+    from config.durations import duration_s
     from jobs.kinds import kind_named
     from producer import Producer
     from producer.intake import open_input
 
     kind_named(kind)
+    reuse_s = duration_s(reuse) if reuse is not None else None
     with open_input(input_file) as stream:
         data = _parsed(stream.read(), input_file)
     with Producer.from_env() as producer:
-        job = producer.enqueue(kind, data, provider=provider, model=model)
+        job = producer.enqueue(
+            kind,
+            data,
+            provider=provider,
+            model=model,
+            idempotency_key=idempotency_key,
+            reuse_s=reuse_s,
+            supersede_key=supersede_key,
+            revision=revision,
+        )
+        if not job.is_new:
+            note(f"job {job.job_id} was there already: nothing was enqueued again")
         view = job.status() if wait_s is None else job.wait(wait_s)
     emit(as_json, view.model_dump(mode="json"), lambda: _print_job(view.model_dump()))
     if view.state == "failed":

@@ -92,6 +92,7 @@ class Watch:
         now = figures(self._readings[0], last, self._model)
         parts = [f"{last.done}/{last.batch.total} done", f"{last.batch.failed} failed", f"{now.jobs_per_s:.1f} jobs/s"]
         parts += [f"{now.tokens_per_s:,.0f} tokens/s"] if now.tokens_per_s >= 1 else []
+        parts += [f"{last.batch.reused} reused"] if last.batch.reused else []
         parts += [f"{last.batch.running} in hand"] if last.batch.running else []
         if now.cost_usd is not None:
             projected = f" of about {now.projected_usd:.2f}" if now.projected_usd and not last.batch.done else ""

@@ -23,6 +23,7 @@ from tests.support.workers import ROOT, WorkerProcess, clean_environment
 JOB_FIELDS = {
     "job_id", "custom_id", "batch_id", "kind", "provider_id", "model", "state", "result", "error", "usage",
     "provider_generation", "key_version", "attempts", "created_at", "finished_at", "duration_ms",
+    "reused_from", "revision", "stale", "superseded_by",
 }  # fmt: skip
 BATCH_FIELDS = {
     "batch_id", "kind", "provider_id", "state", "total", "queued", "running", "succeeded", "failed", "cancelled",

@@ -10,8 +10,9 @@ from config.database import Database
 from jobs import ended
 from jobs.ended import EndedJobs
 from jobs.kind import NewJob
-from jobs.ledger import Ledger, Target, statement
+from jobs.ledger import Ledger, Target
 from jobs.records import Release, Settlement
+from jobs.statements import statement
 from jobs.work import WorkLedger
 from tests.conftest import Stack
 
