@@ -13,7 +13,7 @@ def digest_of(kind: str, request: ChatRequest) -> bytes:
     So a prompt or a schema that changes has a version by itself, and nobody has to count it up. Of an input those
     fields count that the kind puts into its request.
     """
-    text = json.dumps([kind, request], default=vars, sort_keys=True, separators=(",", ":"))
+    text = json.dumps([kind, request], default=vars, separators=(",", ":"))
     return blake2b(text.encode(), digest_size=16).digest()
 
 

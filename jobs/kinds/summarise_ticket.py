@@ -1,6 +1,7 @@
 """Kind ``summarise_ticket``: a support ticket with its thread becomes a short structured summary."""
 
-from typing import Annotated, Literal
+from functools import cache
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -44,6 +45,12 @@ class TicketSummary(BaseModel):
     action_items: Annotated[list[str], Field(description="What remains to be done, one short line each; may be empty")]
 
 
+@cache
+def _schema() -> dict[str, Any]:
+    """Made once: pydantic takes longer for it than a call takes for all the rest."""
+    return TicketSummary.model_json_schema()
+
+
 def render(ticket: Ticket) -> str:
     """The ticket as the model reads it: header, body, thread in order."""
     parts = [f"Ticket {ticket.id}", f"Subject: {ticket.subject}", "", ticket.body]
@@ -64,7 +71,7 @@ def request(ticket: Ticket) -> ChatRequest:
         ),
         max_output_tokens=1024,
         temperature=0.0,
-        json_schema=TicketSummary.model_json_schema(),
+        json_schema=_schema(),
         schema_name="ticket_summary",
     )
 

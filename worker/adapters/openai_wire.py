@@ -1,8 +1,10 @@
 """The chat-completions protocol, shared by all who speak it: a request as JSON, an answer read with suspicion."""
 
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import from_json, to_json
 
 from config.errors import OutputRefusedError, OutputTruncatedError, ProviderReplyError
 from config.providers import Model
@@ -76,9 +78,15 @@ def chat_body(model: str, request: ChatRequest, tokens_field: str) -> dict[str, 
     if request.temperature is not None:
         body["temperature"] = request.temperature
     if request.json_schema is not None:
-        named = {"name": request.schema_name, "strict": True, "schema": strict_schema(request.json_schema)}
+        named = {"name": request.schema_name, "strict": True, "schema": _strict(to_json(request.json_schema))}
         body["response_format"] = {"type": "json_schema", "json_schema": named}
     return body
+
+
+@lru_cache(maxsize=64)
+def _strict(schema: bytes) -> dict[str, Any]:
+    """Schemas are those of a few kinds, and the same for each job."""
+    return strict_schema(from_json(schema))
 
 
 def _content(message: Message) -> str | list[dict[str, Any]]:
