@@ -4,6 +4,8 @@ import json
 from hashlib import blake2b
 from uuid import UUID
 
+from pydantic_core import PydanticSerializationError, to_json
+
 from jobs.chat import ChatRequest
 
 
@@ -13,8 +15,11 @@ def digest_of(kind: str, request: ChatRequest) -> bytes:
     So a prompt or a schema that changes has a version by itself, and nobody has to count it up. Of an input those
     fields count that the kind puts into its request.
     """
-    text = json.dumps([kind, request], default=vars, separators=(",", ":"))
-    return blake2b(text.encode(), digest_size=16).digest()
+    try:
+        text = to_json([kind, request])
+    except PydanticSerializationError:  # half a surrogate pair, which the slower way escapes
+        text = json.dumps([kind, request], default=vars).encode()
+    return blake2b(text, digest_size=16).digest()
 
 
 def content_key(digest: bytes, model: str) -> UUID:
