@@ -14,6 +14,7 @@ TicketflowError
 ├── JobFailedError                the job that was waited for ended without a result      (exit status 1)
 ├── NewerRevisionError            the job was dropped, since a newer revision of the same thing was accepted
 ├── WaitTimeoutError              the job or batch that was waited for is not done yet    (exit status 1)
+├── BatchPausedError              the batch that was waited for goes on when somebody says so (exit status 1)
 └── CallError                     one attempt at a job ended without a result; subclasses below say why
     ├── KeyMissingError           no key is stored for the provider
     ├── KeyUnavailableError       Vault cannot be asked for the key now
@@ -25,7 +26,8 @@ TicketflowError
     ├── ProviderRateLimitedError  429
     ├── ProviderServerError       408, 409, 5xx
     ├── ProviderTimeoutError      no answer within the deadline
-    ├── ProviderConnectionError   refused, no such name, or cut off
+    ├── ProviderConnectionError   cut off, so that nobody knows how far the call had come
+    │   └── ProviderUnreachableError  refused, no such name, no TLS: nothing of the call was sent
     ├── ProviderReplyError        an answer that is broken: cut short, too large, or not what the protocol says
     ├── OutputRefusedError        the provider's safety system or the model declined
     ├── OutputTruncatedError      the answer ended at the token limit
@@ -160,6 +162,17 @@ class WaitTimeoutError(TicketflowError):
         return f"{self.what} {self.name} is not done after {self.timeout_s:g} s; it goes on"
 
 
+class BatchPausedError(TicketflowError):
+    """The batch is paused until somebody decides; ``reason`` says in words why and what lets it go on."""
+
+    def __init__(self, batch_id: str, reason: str) -> None:
+        super().__init__(batch_id, reason)
+        self.batch_id, self.reason = batch_id, reason
+
+    def __str__(self) -> str:
+        return f"batch {self.batch_id} is paused: {self.reason}"
+
+
 class CallError(TicketflowError):
     """One attempt at a job ended without a result.
 
@@ -246,9 +259,13 @@ class ProviderTimeoutError(CallError):
 
 
 class ProviderConnectionError(CallError):
-    """The connection was refused, could not be made, or was cut off."""
+    """The connection was cut off, or could not be made."""
 
     retryable = True
+
+
+class ProviderUnreachableError(ProviderConnectionError):
+    """The connection was refused or could not be made: nothing of the call was sent, so nothing is charged."""
 
 
 class ProviderReplyError(CallError):

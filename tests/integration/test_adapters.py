@@ -27,6 +27,7 @@ from config.errors import (
     ProviderReplyError,
     ProviderServerError,
     ProviderTimeoutError,
+    ProviderUnreachableError,
 )
 from config.providers import Capabilities, Provider, ProviderType
 from config.settings import Settings
@@ -356,7 +357,7 @@ async def test_connection_refused(wire: Wire, session: aiohttp.ClientSession) ->
     async with FaultServer(faults.hang) as server:
         url = server.url
     error = await failure(make_adapter(wire.provider(url), KEY, session, wire.settings()))
-    assert type(error) is ProviderConnectionError
+    assert type(error) is ProviderUnreachableError
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from config.egress import EgressPolicy
-from config.errors import CallError, EgressDeniedError, ProviderConnectionError, ProviderRejectedError
+from config.errors import CallError, EgressDeniedError, ProviderRejectedError, ProviderUnreachableError
 from config.providers import Provider, ProviderType
 from config.settings import Settings
 from jobs.chat import ChatRequest, Message
@@ -291,7 +291,7 @@ async def test_what_adapters_make_of_names(type_: ProviderType, sdk: str, server
 
     async with guarded_session(POLICY, MAX_BYTES, lookup=unknown) as session:
         error = await call(type_, sdk, session, "https://api.example.com")
-        assert type(error) is ProviderConnectionError
+        assert type(error) is ProviderUnreachableError
         assert "resolved" in str(error)
     async with guarded_session(POLICY, MAX_BYTES, lookup=answering("127.0.0.1")) as session:
         error = await call(type_, sdk, session, f"http://api.example.com:{server.port}")
@@ -309,5 +309,5 @@ async def test_plain_http_where_tls_is_expected(type_: ProviderType, sdk: str) -
         port = server.sockets[0].getsockname()[1]
         async with guarded_session(POLICY, MAX_BYTES) as session:
             error = await call(type_, sdk, session, f"https://127.0.0.1:{port}")
-    assert type(error) is ProviderConnectionError
+    assert type(error) is ProviderUnreachableError
     assert "TLS" in str(error)

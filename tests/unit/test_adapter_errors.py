@@ -26,6 +26,7 @@ from config.errors import (
     ProviderRejectedError,
     ProviderServerError,
     ProviderTimeoutError,
+    ProviderUnreachableError,
 )
 from config.providers import Provider, ProviderType
 from config.settings import Settings
@@ -172,7 +173,7 @@ def test_an_sdk_calls_everything_a_timeout_so_the_cause_decides() -> None:
     for cause, expected in (
         (aiohttp.ServerDisconnectedError(), ProviderConnectionError),
         (aiohttp.SocketTimeoutError(), ProviderTimeoutError),
-        (aiohttp.ConnectionTimeoutError(), ProviderConnectionError),
+        (aiohttp.ConnectionTimeoutError(), ProviderUnreachableError),
     ):
         error = openai.APITimeoutError(request=httpx2.Request("POST", "https://x"))
         error.__cause__ = httpx2.ConnectTimeout("x")

@@ -18,6 +18,7 @@ TRY_AGAIN = (
     errors.ProviderServerError,
     errors.ProviderTimeoutError,
     errors.ProviderConnectionError,
+    errors.ProviderUnreachableError,
     errors.ProviderReplyError,
 )
 FINAL = (
@@ -53,7 +54,8 @@ def test_what_cannot_get_better_is_final(cls: type[CallError]) -> None:
 
 def test_every_error_of_a_call_is_decided_here() -> None:
     others = {errors.ProviderAuthError, errors.KeyUnavailableError}
-    assert set(CallError.__subclasses__()) == set(TRY_AGAIN) | set(FINAL) | others
+    classes = {each for cls in CallError.__subclasses__() for each in (cls, *cls.__subclasses__())}
+    assert classes == set(TRY_AGAIN) | set(FINAL) | others
 
 
 def test_the_backoff_is_capped() -> None:

@@ -31,6 +31,7 @@ from config.errors import (
     ProviderReplyError,
     ProviderServerError,
     ProviderTimeoutError,
+    ProviderUnreachableError,
 )
 from worker.reply import RedirectRefusedError, ReplyEncodedError, ReplyTooLargeError
 from worker.session import AddressDeniedError
@@ -46,11 +47,11 @@ RULES: tuple[Rule, ...] = (
     (ReplyEncodedError, ProviderReplyError, "sent a compressed answer although plain was asked for"),
     (ssl.SSLCertVerificationError, ProviderRejectedError, "shows a TLS certificate that cannot be trusted"),
     (ssl.CertificateError, ProviderRejectedError, "shows a TLS certificate that cannot be trusted"),
-    (aiohttp.ClientConnectorSSLError, ProviderConnectionError, "did not agree on TLS"),
+    (aiohttp.ClientConnectorSSLError, ProviderUnreachableError, "did not agree on TLS"),
     (aiohttp.InvalidURL, ProviderRejectedError, "has a base URL that cannot be dialled"),
-    (aiohttp.ClientConnectorDNSError, ProviderConnectionError, "has a host name that could not be resolved"),
-    (aiohttp.ClientConnectorError, ProviderConnectionError, "could not be reached"),
-    (aiohttp.ConnectionTimeoutError, ProviderConnectionError, "could not be reached in time"),
+    (aiohttp.ClientConnectorDNSError, ProviderUnreachableError, "has a host name that could not be resolved"),
+    (aiohttp.ClientConnectorError, ProviderUnreachableError, "could not be reached"),
+    (aiohttp.ConnectionTimeoutError, ProviderUnreachableError, "could not be reached in time"),
     (TimeoutError, ProviderTimeoutError, "did not answer in time"),
     (aiohttp.ClientConnectionError, ProviderConnectionError, "cut the connection"),
     (aiohttp.ClientPayloadError, ProviderConnectionError, "cut its answer short"),
