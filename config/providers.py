@@ -16,6 +16,10 @@ ProviderType = Literal["groq", "gemini", "openai-compatible"]
 ProviderId = Annotated[str, Field(pattern=r"^[a-z0-9-]+$", min_length=1, max_length=64)]
 
 
+MAX_USD_PER_MILLION = 1_000_000.0
+"""A dollar a token: far above any price, and so that sums stay numbers."""
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -26,8 +30,8 @@ class Model(_Frozen):
     id: Annotated[str, Field(min_length=1, max_length=200)]
     name: str | None = None
     context_window_tokens: Annotated[int, Field(gt=0)] | None = None
-    input_usd_per_million: Annotated[float, Field(ge=0)] | None = None
-    output_usd_per_million: Annotated[float, Field(ge=0)] | None = None
+    input_usd_per_million: Annotated[float, Field(ge=0, le=MAX_USD_PER_MILLION)] | None = None
+    output_usd_per_million: Annotated[float, Field(ge=0, le=MAX_USD_PER_MILLION)] | None = None
 
 
 class Capabilities(_Frozen):
@@ -68,6 +72,11 @@ class Provider(_Frozen):
     timeout_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
     enabled: bool = True
     is_custom: bool = True
+
+    def model_named(self, name: str | None) -> Model | None:
+        """What is known of a model, the default one for None; None where nothing is."""
+        wanted = name or self.default_model
+        return next((model for model in self.models if model.id == wanted), None)
 
 
 def parse_provider(definition: dict[str, Any]) -> Provider:

@@ -70,7 +70,9 @@ class Ledger:
         with self._database.transaction() as connection:
             return accept(connection, row, terms)
 
-    def accept_batch(self, target: Target, jobs: Iterable[NewJob], name: str | None = None) -> tuple[UUID, bool]:
+    def accept_batch(
+        self, target: Target, jobs: Iterable[NewJob], name: str | None = None, max_cost_usd: float | None = None
+    ) -> tuple[UUID, bool]:
         """Records a batch, all of it or nothing, reading the jobs as a stream; returns its id and whether it is new.
 
         An error that the iterator raises undoes the whole.
@@ -79,15 +81,17 @@ class Ledger:
             target: what is to be done, and by whom.
             jobs: read to the end.
             name: of the batch; given again with the same jobs, nothing is recorded twice.
+            max_cost_usd: its calls may not cost more; None sets no cap.
 
         Raises:
             ConflictError: the name belongs to a batch of other jobs.
         """
         batch_id, digest = new_id(), sha256()
-        row = {"id": batch_id, "name": name, "kind": target.kind, "provider_id": target.provider_id}
+        row: dict[str, Any] = {"id": batch_id, "name": name, "kind": target.kind, "provider_id": target.provider_id}
+        row |= {"model": target.model, "reuse_s": target.reuse_s, "max_cost_usd": max_cost_usd}
         with self._database.transaction() as connection:
             sql = statement("insert_batch").encode()
-            if connection.execute(sql, {**row, "model": target.model, "reuse_s": target.reuse_s}).fetchone():
+            if connection.execute(sql, row).fetchone():
                 total = _copy(connection, batch_id, target, _digested(jobs, digest))
                 given = {"id": batch_id, "total": total, "digest": digest.hexdigest()}
                 connection.execute(statement("complete_batch").encode(), given)
@@ -125,9 +129,24 @@ class Ledger:
         """Lets no further job of a batch begin; False if it has ended. Raises UnknownNameError."""
         return bool(self._database.query(statement("pause_batch"), {"id": UUID(self.batch(batch_id).batch_id)}))
 
-    def resume(self, batch_id: str) -> bool:
-        """Lets a paused batch go on, once its jobs are sent; False if it has ended. Raises UnknownNameError."""
-        return bool(self._database.query(statement("resume_batch"), {"id": UUID(self.batch(batch_id).batch_id)}))
+    def resume(self, batch_id: str, max_cost_usd: float | None = None) -> bool:
+        """Lets a paused batch go on, once its jobs are sent; False if it has ended.
+
+        Args:
+            batch_id: which.
+            max_cost_usd: its cap from now on; None leaves it as it is.
+
+        Raises:
+            UnknownNameError: there is no such batch.
+            ConflictError: it has spent what it may, or as much as it shall be allowed.
+        """
+        given = {"id": UUID(self.batch(batch_id).batch_id), "max_cost_usd": max_cost_usd}
+        if self._database.query(statement("resume_batch"), given):
+            return True
+        batch = self.batch(batch_id)
+        if batch.done:
+            return False
+        raise ConflictError(f"batch {batch_id} cannot go on: {batch.pause or batch.spent_words}")
 
     def batches(self, limit: int) -> list[Batch]:
         """The newest batches, newest first."""

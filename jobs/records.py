@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 
@@ -54,17 +54,30 @@ class Origin:
 
 @dataclass(frozen=True)
 class CallStart:
-    """The intent to make one call."""
+    """The intent to make one call, with the most that it can cost, in USD (None where no price is known)."""
 
     job_id: UUID
     fence: int
     attempt: int
     origin: Origin
+    cost_usd: float | None = None
+
+
+Verdict = Literal["begun", "lost", "wait", "paused"]
+"""Of an intent: the call may be made; the job is not ours; no money of its batch is free now; or none will be."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a batch may still spend, in USD: now, and if all of its calls in flight turned out to cost nothing."""
+
+    now_usd: float
+    most_usd: float
 
 
 @dataclass(frozen=True)
 class CallEnd:
-    """What came of one call: ``succeeded`` or an error's name; the HTTP status where one was seen."""
+    """What came of one call: ``succeeded`` or an error's name; the HTTP status where one was seen; its cost."""
 
     job_id: UUID
     attempt: int
@@ -72,11 +85,12 @@ class CallEnd:
     status: int | None = None
     input_tokens: int = 0
     output_tokens: int = 0
+    cost_usd: float | None = None
 
 
 @dataclass(frozen=True)
 class Settlement:
-    """How a job ended; ``result`` is JSON text, tokens are those of this claim's calls.
+    """How a job ended; ``result`` is JSON text, tokens and cost are those of this claim's calls.
 
     ``content_key`` says what a model answered, for jobs that ask the same later; ``reused_from`` is the job whose
     result this is.
@@ -94,6 +108,7 @@ class Settlement:
     origin: Origin | None = None
     content_key: UUID | None = None
     reused_from: UUID | None = None
+    cost_usd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +138,7 @@ class Release:
     wait_s: float = 0.0
     input_tokens: int = 0
     output_tokens: int = 0
+    cost_usd: float | None = None
 
 
 @dataclass(frozen=True)

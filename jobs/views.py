@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 BatchState = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
+PauseReason = Literal["max-cost", "no-price"]
 DONE: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 
 
@@ -64,7 +65,10 @@ class Job(_View):
 
 
 class Call(_View):
-    """One call to a provider on behalf of a job; ``outcome`` is null while it is in flight."""
+    """One call to a provider on behalf of a job; ``outcome`` is null while it is in flight.
+
+    ``cost_usd`` is what it cost, or the most that it can have cost where nobody knows; null where no price was known.
+    """
 
     attempt: int
     provider_id: str
@@ -74,13 +78,17 @@ class Call(_View):
     outcome: str | None
     status: int | None
     usage: TokenUsage
+    cost_usd: float | None
     started_at: datetime
     finished_at: datetime | None
     duration_ms: int | None
 
 
 class Batch(_View):
-    """One batch, from its counters; failed if it ended with any failed job. ``reused`` are some of ``succeeded``."""
+    """One batch, from its counters; failed if it ended with any failed job. ``reused`` are some of ``succeeded``.
+
+    ``cost_usd`` is that of all calls of jobs which nobody has in hand; null while none was made at a known price.
+    """
 
     batch_id: str
     name: str | None
@@ -97,6 +105,9 @@ class Batch(_View):
     reused: int = 0
     input_tokens: int
     output_tokens: int
+    cost_usd: float | None = None
+    max_cost_usd: float | None = None
+    pause_reason: PauseReason | None = None
     created_at: datetime
     finished_at: datetime | None
 
@@ -104,6 +115,24 @@ class Batch(_View):
     def done(self) -> bool:
         """Whether every job has ended."""
         return self.finished_at is not None
+
+    @property
+    def spent_words(self) -> str:
+        """What was spent of what may be."""
+        return f"{self.cost_usd or 0:.4f} of at most {self.max_cost_usd or 0:.4f} USD are spent"
+
+    @property
+    def pause(self) -> str | None:
+        """Why the batch waits for somebody's word, and which; None where it does not, or where a person paused it."""
+        if self.state != "paused" or self.pause_reason is None:
+            return None
+        if self.pause_reason == "no-price":
+            return (
+                "it has a cap, and no price of the model is known any more: state it with the models of the provider "
+                f"(docs/providers.md), then `ticketflow batch resume {self.batch_id}` lets it go on"
+            )
+        more = f"`ticketflow batch resume {self.batch_id} --max-cost USD`"
+        return f"{self.spent_words}, and the next call might pass that: {more} with more lets it go on"
 
 
 def _milliseconds(start: datetime | None, end: datetime | None) -> int | None:

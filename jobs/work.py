@@ -19,7 +19,9 @@ from jobs.records import (
     Hint,
     Origin,
     Release,
+    Room,
     Settlement,
+    Verdict,
     Wanted,
     group_hints,
 )
@@ -55,20 +57,37 @@ class WorkLedger:
         rows = self._database.query(statement("claim"), given)
         return [Claim(job_id=row.pop("id"), **row) for row in rows]
 
-    def begin_calls(self, starts: Sequence[CallStart]) -> list[bool]:
-        """Records intents; False for a job that is no longer ours, which must not be called for."""
-        rows = self._database.query(
-            statement("begin_calls"),
-            {
-                "worker_id": self.worker_id,
-                "job_ids": [s.job_id for s in starts],
-                "fences": [s.fence for s in starts],
-                "attempts": [s.attempt for s in starts],
-                **_origins([s.origin for s in starts]),
-            },
-        )
-        begun = {(row["job_id"], row["attempt"]) for row in rows}
-        return [(start.job_id, start.attempt) in begun for start in starts]
+    def begin_calls(self, starts: Sequence[CallStart]) -> list[Verdict]:
+        """Records intents; a call may be made if it is ``begun``, and must not be otherwise."""
+        rows = self._database.query(statement("begin_calls"), self._intents(starts))
+        verdicts: dict[tuple[UUID, int], Verdict] = {(row["job_id"], row["attempt"]): "begun" for row in rows}
+        if len(verdicts) < len(starts):
+            verdicts |= self._begin_capped([s for s in starts if (s.job_id, s.attempt) not in verdicts])
+        return [verdicts.get((start.job_id, start.attempt), "lost") for start in starts]
+
+    def _begin_capped(self, starts: Sequence[CallStart]) -> dict[tuple[UUID, int], Verdict]:
+        """Those of capped batches. Two statements: the second has to see what others spent while the first waited."""
+        given = self._intents(starts)
+        with self._database.transaction() as connection:
+            if not connection.execute(statement("hold_capped_batches").encode(), given).fetchall():
+                return {}
+            rows = connection.execute(statement("begin_capped_calls").encode(), given).fetchall()
+        return {(row["job_id"], row["attempt"]): row["verdict"] for row in rows}
+
+    def _intents(self, starts: Sequence[CallStart]) -> dict[str, Any]:
+        return {
+            "worker_id": self.worker_id,
+            "job_ids": [s.job_id for s in starts],
+            "fences": [s.fence for s in starts],
+            "attempts": [s.attempt for s in starts],
+            "costs_usd": [s.cost_usd for s in starts],
+            **_origins([s.origin for s in starts]),
+        }
+
+    def room(self, batch_id: UUID) -> Room | None:
+        """What a batch with a cap may still spend; None if it is paused or has no cap."""
+        rows = self._database.query(statement("room_of_batch"), {"batch_id": batch_id})
+        return Room(float(rows[0]["room_usd"]), float(rows[0]["most_room_usd"])) if rows else None
 
     def record(self, entries: Sequence[Entry]) -> list[bool]:
         """Writes ends of calls, settlements and releases in one transaction; False where the fence had moved on."""
@@ -128,7 +147,11 @@ class WorkLedger:
                 return 0, 0
             parameters = {"limit": SWEEP_LIMIT, "worker_id": self.worker_id, **given}
             rows = connection.execute(statement("lost_jobs").encode(), parameters).fetchall()
-            again = [Release(r["id"], r["fence"], r["attempts"]) for r in rows if r["losses"] < max_losses]
+            again = [
+                Release(r["id"], r["fence"], r["attempts"], 0.0, r["input_tokens"], r["output_tokens"], r["cost_usd"])
+                for r in rows
+                if r["losses"] < max_losses
+            ]
             ended = [_lost(row) for row in rows if row["losses"] >= max_losses]
             release(connection, again)
             settled = settle(connection, ended)
@@ -164,6 +187,7 @@ def settle(connection: Connection, settlements: Sequence[Settlement]) -> dict[UU
             "output_tokens": [s.output_tokens for s in settlements],
             "content_keys": [s.content_key for s in settlements],
             "reused_from": [s.reused_from for s in settlements],
+            "costs_usd": [s.cost_usd for s in settlements],
             **_origins([s.origin for s in settlements]),
         },
     ).fetchall()
@@ -183,6 +207,7 @@ def release(connection: Connection, releases: Sequence[Release]) -> set[UUID]:
             "waits_s": [r.wait_s for r in releases],
             "input_tokens": [r.input_tokens for r in releases],
             "output_tokens": [r.output_tokens for r in releases],
+            "costs_usd": [r.cost_usd for r in releases],
         },
     ).fetchall()
     return {row["id"] for row in rows}
@@ -199,6 +224,7 @@ def _end_calls(connection: Connection, ends: Sequence[CallEnd]) -> None:
                 "statuses": [e.status for e in ends],
                 "input_tokens": [e.input_tokens for e in ends],
                 "output_tokens": [e.output_tokens for e in ends],
+                "costs_usd": [e.cost_usd for e in ends],
             },
         )
 
@@ -224,4 +250,15 @@ def _sweeps(connection: Connection) -> bool:
 
 def _lost(row: dict[str, Any]) -> Settlement:
     error = WorkerLostError(row["provider_id"], f"its worker process died {row['losses']} times with this job in hand")
-    return Settlement(row["id"], row["fence"], "failed", row["attempts"], None, error.error_type, error.message)
+    return Settlement(
+        row["id"],
+        row["fence"],
+        "failed",
+        row["attempts"],
+        None,
+        error.error_type,
+        error.message,
+        row["input_tokens"],
+        row["output_tokens"],
+        cost_usd=row["cost_usd"],
+    )

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from config.errors import JobFailedError, WaitTimeoutError
+from config.errors import BatchPausedError, JobFailedError, WaitTimeoutError
 from jobs.bell import EVERY_S, Bell, Ear
 from jobs.kinds import kind_named
 from jobs.ledger import Ledger
@@ -72,12 +72,24 @@ class BatchHandle:
 
         Raises:
             WaitTimeoutError: it has not ended in time; it goes on.
+            BatchPausedError: it waits for somebody's word, such as a higher cap; nothing of it runs any more.
         """
-        return _poll(self.status, "batch", self.batch_id, timeout_s)
+        return _poll(lambda: going_on(self.status()), "batch", self.batch_id, timeout_s)
 
     def jobs(self, state: str | None = None) -> Iterator[Job]:
         """Its jobs with their results, all or those in a state such as ``failed``, in input order."""
         return self._ledger.jobs_of_batch(self.batch_id, state)
+
+
+def going_on(batch: Batch) -> Batch:
+    """The batch, if waiting for it makes sense.
+
+    Raises:
+        BatchPausedError: it is paused for a reason that only a person can remove, and nothing of it runs any more.
+    """
+    if batch.pause and not batch.running:
+        raise BatchPausedError(batch.batch_id, batch.pause)
+    return batch
 
 
 View = TypeVar("View", Job, Batch)

@@ -1,6 +1,7 @@
 """The producer: other programs' way to enqueue jobs and to wait for what comes of them."""
 
 import logging
+import math
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -9,7 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from config.database import Database
-from config.errors import ConflictError, InvalidInputError, ServiceUnavailableError
+from config.errors import ConflictError, InvalidInputError, ServiceUnavailableError, UsageError
 from config.provider_store import ProviderStore
 from config.redis_link import connect_redis, redis_errors
 from config.redis_names import INTERACTIVE_QUEUE
@@ -18,6 +19,7 @@ from config.registry_cache import RedisCache
 from config.settings import Settings, load_settings
 from jobs.acceptance import Terms, check_name
 from jobs.bell import Bell
+from jobs.cost import cost_usd
 from jobs.kind import NewJob
 from jobs.kinds import kind_named
 from jobs.ledger import Ledger, Target
@@ -32,6 +34,7 @@ log = logging.getLogger(__name__)
 
 REGISTRY_MAX_AGE_S = 2.0
 MAX_REUSE_S = 10 * 365 * 86_400.0
+MOST_CAP_USD = 1e9
 
 
 class Producer:
@@ -129,6 +132,7 @@ class Producer:
         model: str | None = None,
         name: str | None = None,
         reuse_s: float | None = None,
+        max_cost_usd: float | None = None,
     ) -> BatchHandle:
         """Accepts a batch, all of it or nothing, and asks workers to begin.
 
@@ -140,23 +144,43 @@ class Producer:
             name: of the batch. Submitted again with the same inputs, under the same name, it is the same batch, and
                 nothing is enqueued twice.
             reuse_s: as ``enqueue``, for each of its jobs.
+            max_cost_usd: a cap in USD: before a call that might pass it the batch pauses, until ``resume_batch`` gives
+                it more. Calls count with what they cost; in flight, lost or cut off, with the most they can.
 
         Raises:
             UnknownNameError, ConflictError, ServiceUnavailableError: as ``enqueue``.
-            ConflictError: the name belongs to a batch of other inputs.
+            ConflictError: the name belongs to a batch of other inputs, or there is a cap and no known price.
+            UsageError: the cap is no amount of money.
         """
         check_name("name", name)
         target = self._target(kind, provider, model, reuse_s)
+        if max_cost_usd is not None:
+            self._check_cap(target, max_cost_usd)
         self._broker_is_there()
-        batch_id, is_new = self.ledger.accept_batch(target, inputs, name)
+        batch_id, is_new = self.ledger.accept_batch(target, inputs, name, max_cost_usd)
         if is_new:
             self._send(lambda: self._dispatch().start_batch(batch_id))
         return BatchHandle(self.ledger, str(batch_id), is_new=is_new)
 
-    def resume_batch(self, batch_id: str) -> bool:
-        """Lets a paused batch go on; False if it has ended. Raises UnknownNameError."""
+    def resume_batch(self, batch_id: str, max_cost_usd: float | None = None) -> bool:
+        """Lets a paused batch go on; False if it has ended.
+
+        Args:
+            batch_id: which.
+            max_cost_usd: its cap from now on, all that it has cost counted; None leaves it as it is.
+
+        Raises:
+            UnknownNameError: there is no such batch.
+            ConflictError: it has spent what it may, or no price is known that could be held against its cap.
+            UsageError: the cap is no amount of money.
+        """
+        batch = self.ledger.batch(batch_id)
+        cap_usd = batch.max_cost_usd if max_cost_usd is None else max_cost_usd
+        if cap_usd is not None and not batch.done:
+            self.registry.check(REGISTRY_MAX_AGE_S)
+            self._check_cap(Target(batch.kind, batch.provider_id, batch.model), cap_usd)
         self._broker_is_there()
-        resumed = self.ledger.resume(batch_id)
+        resumed = self.ledger.resume(batch_id, max_cost_usd)
         if resumed:
             self._send(lambda: self._dispatch().start_batch(UUID(batch_id)))
         return resumed
@@ -199,6 +223,20 @@ class Producer:
         if reuse_s is not None and not asks_a_model:
             raise InvalidInputError(((0, f"reuse_s: jobs of kind {kind} look for themselves, each time"),))
         return Target(kind, provider, model, reuse_s)
+
+    def _check_cap(self, target: Target, cap_usd: float) -> None:
+        """Whether calls can be held against a cap."""
+        if not (math.isfinite(cap_usd) and 0 < cap_usd <= MOST_CAP_USD):
+            raise UsageError(f"a cap on cost is an amount of USD, more than 0 and at most {MOST_CAP_USD:,.0f}")
+        if kind_named(target.kind).request is None:
+            raise ConflictError(f"jobs of the kind {target.kind} have no cost that could be capped")
+        provider = self.registry.resolve(target.provider_id).provider
+        if cost_usd(provider.model_named(target.model), 0, 0) is None:
+            raise ConflictError(
+                f"no price of {target.model or provider.default_model} is known, so its cost cannot be capped: state "
+                f"input_usd_per_million and output_usd_per_million with the models of {provider.id}, by `ticketflow "
+                "providers export` and `import`"
+            )
 
     def _broker_is_there(self) -> None:
         """Asked before anything is written, so that a caller who gets an error has enqueued nothing."""

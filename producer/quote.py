@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from config.database import Database
-from config.providers import Model, Provider
+from config.providers import Provider
+from jobs.cost import cost_usd
 from jobs.estimate import UNKNOWN_OUTPUT_TOKENS, input_tokens
 from jobs.kind import Kind, NewJob
 from jobs.statements import statement
 
-MILLION = 1_000_000
 MINUTE_S = 60.0
 
 
@@ -78,7 +78,7 @@ def quote(size: Size, provider: Provider, model: str | None, known: Mapping[str 
     if size.bounded_output_tokens is not None:
         output_tokens = min(output_tokens, size.bounded_output_tokens)
     name = model or provider.default_model
-    prices = next((known_model for known_model in provider.models if known_model.id == name), None)
+    prices = provider.model_named(model)
     time_s, binds = slowest(size.jobs, size.input_tokens + output_tokens, provider, past.call_s if past else None)
     basis = "jobs of this kind so far" if past else f"{UNKNOWN_OUTPUT_TOKENS} tokens an answer: no such job has run yet"
     return Quote(
@@ -92,13 +92,6 @@ def quote(size: Size, provider: Provider, model: str | None, known: Mapping[str 
         binds,
         basis,
     )
-
-
-def cost_usd(model: Model | None, input_tokens: int, output_tokens: int) -> float | None:
-    """The price of tokens; None where it is not known."""
-    if model is None or model.input_usd_per_million is None or model.output_usd_per_million is None:
-        return None
-    return (input_tokens * model.input_usd_per_million + output_tokens * model.output_usd_per_million) / MILLION
 
 
 def slowest(jobs: int, tokens: int, provider: Provider, call_s: float | None) -> tuple[float | None, str | None]:

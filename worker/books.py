@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
+from uuid import UUID
 
-from jobs.records import Ask, CallStart, Claim, Earlier, Entry, Wanted
+from jobs.records import Ask, CallStart, Claim, Earlier, Entry, Room, Verdict, Wanted
 from jobs.work import WorkLedger
 from worker.grouping import Grouped
 
@@ -29,14 +30,18 @@ class LedgerBooks:
         self._ledger = ledger
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ledger")
         self._asking = ThreadPoolExecutor(THREADS, thread_name_prefix="asking")
-        self._begin = Grouped[CallStart, bool](ledger.begin_calls, self._threads)
+        self._begin = Grouped[CallStart, Verdict](ledger.begin_calls, self._threads)
         self._record = Grouped[Sequence[Entry], bool](self._record_jobs, self._threads)
         self._claim = Grouped[Ask, list[Claim]](self._claim_asked, self._threads, largest=CLAIMS_AT_ONCE)
         self._earlier = Grouped[Wanted, Earlier | None](ledger.earlier_results, self._threads)
 
-    async def begin(self, start: CallStart) -> bool:
-        """Records an intent; False if the job is no longer ours."""
+    async def begin(self, start: CallStart) -> Verdict:
+        """Records an intent, if the call may be made."""
         return await self._begin(start)
+
+    async def room(self, batch_id: UUID) -> Room | None:
+        """What a batch with a cap may still spend; None if it is paused or has no cap."""
+        return await self.in_thread(lambda: self._ledger.room(batch_id))
 
     async def record(self, *entries: Entry) -> bool:
         """Records entries of one job together; False if the job is no longer ours."""

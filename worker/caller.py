@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from config.egress import is_local_url
 from config.errors import CallError, KeyMissingError, ProviderDisabledError, UnknownNameError
@@ -13,8 +13,10 @@ from config.providers import Provider
 from config.redis_names import BULK_QUEUE
 from config.registry import Entry, Registry
 from jobs.chat import ChatReply, ChatRequest, Usage
+from jobs.cost import cost_of, most_usd
 from jobs.records import CallEnd, CallStart, Origin
 from worker.adapters import Adapter
+from worker.budgets import Budgets, NoRoomError
 from worker.clients import ClientCache
 from worker.limiter import Limiter, Place
 from worker.progress import Books, Progress, YieldError
@@ -70,6 +72,7 @@ class Caller:
     ) -> None:
         self._registry, self._keys, self._clients, self._books = registry, keys, clients, books
         self._load, self._loaded, self._limiter = load, set[str](), limiter
+        self._budgets = Budgets(books)
         self._slots = asyncio.Semaphore(calls_in_flight)
         self._bulk_slots = asyncio.Semaphore(max(1, calls_in_flight - max(1, calls_in_flight // 10)))
         self.draining = False
@@ -122,6 +125,13 @@ class Caller:
             CallError: why there is no answer.
             LeaseLostError, YieldError: nothing was called, and nothing may be now.
         """
+        while True:
+            try:
+                return await self._in_turn(progress, request, fresh_key=fresh_key)
+            except NoRoomError as full:
+                await self._budgets.wait(progress, full.cost_usd, lambda: self.draining)
+
+    async def _in_turn(self, progress: Progress, request: ChatRequest, *, fresh_key: bool) -> ChatReply:
         provider_id = progress.claim.provider_id
         prepared = await self.prepare(provider_id, fresh_key=fresh_key)
         async with self._limiter.place(progress, request) as place:
@@ -147,9 +157,10 @@ class Caller:
                 raise YieldError
             self._check_current(prepared)  # waiting for a slot may have taken long
             progress.origin = prepared.origin(progress.claim.model)
-            start = CallStart(progress.claim.job_id, progress.claim.fence, progress.calls + 1, progress.origin)
-            if not await self._books.begin(start):
-                raise LeaseLostError
+            priced = prepared.entry.provider.model_named(progress.claim.model)
+            most = most_usd(priced, request)
+            start = CallStart(progress.claim.job_id, progress.claim.fence, progress.calls + 1, progress.origin, most)
+            await self._begin(start)
             progress.calls = start.attempt
             end = CallEnd(start.job_id, start.attempt, "cancelled")
             try:
@@ -171,7 +182,17 @@ class Caller:
                 end = CallEnd(start.job_id, start.attempt, "succeeded", 200, usage.input_tokens, usage.output_tokens)
                 return reply
             finally:
-                progress.ended.append(end)
+                progress.end(replace(end, cost_usd=cost_of(end, priced, most)), priced=most is not None)
+
+    async def _begin(self, start: CallStart) -> None:
+        """Enters the intent; whatever it raises, nothing was entered and nothing may be called."""
+        verdict = await self._books.begin(start)
+        if verdict == "lost":
+            raise LeaseLostError
+        if verdict == "wait":
+            raise NoRoomError(start.cost_usd or 0.0)
+        if verdict == "paused":
+            raise YieldError
 
     @asynccontextmanager
     async def _slot(self, queue: str) -> AsyncIterator[None]:

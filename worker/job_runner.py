@@ -6,7 +6,7 @@ import random
 import time
 from uuid import UUID
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from config.errors import (
     CallError,
@@ -137,15 +137,23 @@ class JobRunner:
         if request.json_schema is None:
             return _plain(kind, reply.text, claim.provider_id)
         try:
-            output: BaseModel = parse_output(reply.text, kind.output, claim.provider_id)
+            return _parsed(progress, kind, reply.text)
         except InvalidOutputError as problem:
             repaired = await self._caller.call(progress, repair_request(request, reply.text, str(problem)))
-            output = parse_output(repaired.text, kind.output, claim.provider_id)
-        return output.model_dump_json()
+            return _parsed(progress, kind, repaired.text)
 
 
 def _fault(claim: Claim) -> InternalError:
     return InternalError(claim.provider_id, "a fault of ours; the worker's log has the details")
+
+
+def _parsed(progress: Progress, kind: Kind, text: str) -> str:
+    """The output as JSON; a call whose answer is of no use ends as such, so that what was paid in vain is counted."""
+    try:
+        return parse_output(text, kind.output, progress.claim.provider_id).model_dump_json()
+    except InvalidOutputError:
+        progress.answer_is_invalid()
+        raise
 
 
 def _plain(kind: Kind, text: str, provider_id: str) -> str:

@@ -1,14 +1,14 @@
 """A job under way: what has been done for it under one claim, and where that is written."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 from uuid import UUID
 
-from config.errors import CallError
+from config.errors import CallError, InvalidOutputError
 from jobs.chat import Usage
 from jobs.content import content_key
-from jobs.records import CallStart, Claim, Earlier, Origin, Release, Settlement, Wanted
+from jobs.records import CallEnd, CallStart, Claim, Earlier, Origin, Release, Room, Settlement, Verdict, Wanted
 from jobs.records import Entry as LedgerEntry
 
 Result = TypeVar("Result")
@@ -29,8 +29,11 @@ class YieldError(Exception):
 class Books(Protocol):
     """Where a runner writes: intents before calls, and what came of them; both wait while Postgres is away."""
 
-    async def begin(self, start: CallStart) -> bool:
-        """Records an intent; False if the job is no longer ours."""
+    async def begin(self, start: CallStart) -> Verdict:
+        """Records an intent, if the call may be made."""
+
+    async def room(self, batch_id: UUID) -> Room | None:
+        """What a batch with a cap may still spend; None if it is paused or has no cap."""
 
     async def record(self, *entries: LedgerEntry) -> bool:
         """Records entries of one job together; False if the job is no longer ours."""
@@ -59,6 +62,7 @@ class Progress:
     digest: bytes | None = None
     reused_from: UUID | None = None
     usage: Usage = field(default_factory=Usage)
+    cost_usd: float | None = None
     origin: Origin | None = None
     ended: list[LedgerEntry] = field(default_factory=list)
 
@@ -66,6 +70,18 @@ class Progress:
     def attempt(self) -> int:
         """The number of the call under way among those that the budget of attempts is for; from 1."""
         return max(self.calls - self.superseded - self.claim.retries_from, 1)
+
+    def end(self, end: CallEnd, *, priced: bool) -> None:
+        """Takes in what came of a call; ``priced`` says whether the price of such calls is known."""
+        self.ended.append(end)
+        if priced:
+            self.cost_usd = (self.cost_usd or 0.0) + (end.cost_usd or 0.0)
+
+    def answer_is_invalid(self) -> None:
+        """The answer of the last call, which has just come, does not fit the kind's output."""
+        last = self.ended[-1]
+        assert isinstance(last, CallEnd)  # noqa: S101 - whoever says so has the answer of that call in hand
+        self.ended[-1] = replace(last, outcome=InvalidOutputError.__name__)
 
     def settlement(self, state: str, result: str | None = None, error: CallError | None = None) -> Settlement:
         """The job's end."""
@@ -82,6 +98,7 @@ class Progress:
             self.origin,
             self._content_key(state),
             self.reused_from,
+            self.cost_usd,
         )
 
     def _content_key(self, state: str) -> UUID | None:
@@ -92,5 +109,5 @@ class Progress:
 
     def release(self, wait_s: float = 0.0) -> Release:
         """Back to the queue."""
-        used = self.usage
-        return Release(self.claim.job_id, self.claim.fence, self.calls, wait_s, used.input_tokens, used.output_tokens)
+        used = self.usage.input_tokens, self.usage.output_tokens
+        return Release(self.claim.job_id, self.claim.fence, self.calls, wait_s, *used, self.cost_usd)

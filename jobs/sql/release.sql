@@ -3,8 +3,8 @@
 WITH given AS (
     SELECT * FROM unnest(
         %(job_ids)s::uuid[], %(fences)s::bigint[], %(attempts)s::int[], %(waits_s)s::float8[],
-        %(input_tokens)s::int[], %(output_tokens)s::int[]
-    ) AS g (job_id, fence, attempts, wait_s, input_tokens, output_tokens)
+        %(input_tokens)s::int[], %(output_tokens)s::int[], %(costs_usd)s::numeric(20, 9)[]
+    ) AS g (job_id, fence, attempts, wait_s, input_tokens, output_tokens, cost_usd)
 ), ours AS (
     SELECT j.id, j.cancel_asked OR j.stale AS ends FROM jobs j JOIN given g ON j.id = g.job_id
     WHERE j.state = 'running' AND j.fence = g.fence
@@ -19,10 +19,11 @@ WITH given AS (
         not_before = CASE WHEN g.wait_s > 0 THEN now() + make_interval(secs => g.wait_s) ELSE '-infinity' END
     FROM given g JOIN ours o ON o.id = g.job_id
     WHERE jobs.id = g.job_id
-    RETURNING jobs.id, jobs.batch_id, jobs.state, g.input_tokens, g.output_tokens
+    RETURNING jobs.id, jobs.batch_id, jobs.state, g.input_tokens, g.output_tokens, g.cost_usd
 ), counted AS (
     SELECT batch_id, count(*) AS n, count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
-           sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens
+           sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
+           sum(cost_usd) AS cost_usd
     FROM freed WHERE batch_id IS NOT NULL GROUP BY batch_id
 ), held AS (
     SELECT b.id FROM batches b JOIN counted c ON b.id = c.batch_id ORDER BY b.id FOR UPDATE OF b
@@ -31,7 +32,8 @@ WITH given AS (
     SET running = b.running - c.n, cancelled = b.cancelled + c.cancelled,
         finished_at = CASE WHEN b.succeeded + b.failed + b.cancelled + c.cancelled >= b.total THEN now() END,
         input_tokens = b.input_tokens + c.input_tokens,
-        output_tokens = b.output_tokens + c.output_tokens
+        output_tokens = b.output_tokens + c.output_tokens,
+        cost_usd = coalesce(b.cost_usd + c.cost_usd, b.cost_usd, c.cost_usd)
     FROM counted c JOIN held h ON h.id = c.batch_id WHERE b.id = c.batch_id
 )
 SELECT id FROM freed

@@ -4,9 +4,9 @@ WITH done AS (
         %(job_ids)s::uuid[], %(fences)s::bigint[], %(states)s::text[], %(results)s::json[], %(error_types)s::text[],
         %(error_messages)s::text[], %(attempts)s::int[], %(input_tokens)s::int[], %(output_tokens)s::int[],
         %(provider_ids)s::text[], %(generations)s::bigint[], %(key_versions)s::int[], %(models)s::text[],
-        %(content_keys)s::uuid[], %(reused_from)s::uuid[]
+        %(content_keys)s::uuid[], %(reused_from)s::uuid[], %(costs_usd)s::numeric(20, 9)[]
     ) AS d (job_id, fence, state, result, error_type, error_message, attempts, input_tokens, output_tokens,
-            answered_by, provider_generation, key_version, answered_model, content_key, reused_from)
+            answered_by, provider_generation, key_version, answered_model, content_key, reused_from, cost_usd)
 ), ours AS (
     SELECT j.id FROM jobs j JOIN done d ON j.id = d.job_id
     WHERE j.state = 'running' AND j.fence = d.fence
@@ -21,14 +21,14 @@ WITH done AS (
         finished_at = now()
     FROM done d JOIN ours o ON o.id = d.job_id
     WHERE jobs.id = d.job_id
-    RETURNING jobs.id, jobs.batch_id, jobs.state, jobs.reused_from, d.input_tokens, d.output_tokens
+    RETURNING jobs.id, jobs.batch_id, jobs.state, jobs.reused_from, d.input_tokens, d.output_tokens, d.cost_usd
 ), counted AS (
     SELECT batch_id, count(*) AS n,
            count(*) FILTER (WHERE state = 'succeeded') AS succeeded,
            count(*) FILTER (WHERE state = 'failed') AS failed,
            count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
            count(reused_from) AS reused,
-           sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens
+           sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens, sum(cost_usd) AS cost_usd
     FROM settled WHERE batch_id IS NOT NULL GROUP BY batch_id
 ), held AS (
     SELECT b.id FROM batches b JOIN counted c ON b.id = c.batch_id ORDER BY b.id FOR UPDATE OF b
@@ -38,6 +38,7 @@ WITH done AS (
         cancelled = b.cancelled + c.cancelled, reused = b.reused + c.reused,
         input_tokens = b.input_tokens + c.input_tokens,
         output_tokens = b.output_tokens + c.output_tokens,
+        cost_usd = coalesce(b.cost_usd + c.cost_usd, b.cost_usd, c.cost_usd),
         finished_at = CASE WHEN b.succeeded + b.failed + b.cancelled + c.n >= b.total THEN now() END
     FROM counted c JOIN held h ON h.id = c.batch_id WHERE b.id = c.batch_id
 )

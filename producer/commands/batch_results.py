@@ -48,7 +48,7 @@ def results(
             if follow:
                 status = following(producer, handle, out, in_order, state)
                 back = come_back(batch_id, output, output_format, in_order=in_order, failed=failed)
-                watched(producer, handle, status, back)
+                watched(handle, status, back)
             else:
                 out.write(handle.jobs(state))
         batch = handle.status()

@@ -21,13 +21,15 @@ from producer.commands.output import AsJson, emit, fields, note, table
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from config.providers import Model
     from jobs.views import Batch
     from producer.handles import BatchHandle
-    from producer.producer import Producer
 
 app = typer.Typer(no_args_is_help=True)
 
+CapOption = Annotated[
+    float | None,
+    typer.Option("--max-cost", metavar="USD", help="Pause the batch before the call that might pass this cost."),
+]
 BatchArgument = Annotated[str, typer.Argument(metavar="BATCH_ID")]
 
 
@@ -47,6 +49,7 @@ def submit(
         str | None, typer.Option(help="Name of the batch: the same file under the same name is enqueued once.")
     ] = None,
     reuse: ReuseOption = None,
+    max_cost: CapOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Show progress until every job has ended.")] = False,
     results: Annotated[
         str | None,
@@ -79,7 +82,9 @@ def submit(
             return
         taking = open_results(results, kind, results_format) if results else nullcontext()
         with Producer.from_env() as producer, taking as out:
-            handle = producer.submit_batch(kind, intake, provider=provider, model=model, name=name, reuse_s=reuse_s)
+            handle = producer.submit_batch(
+                kind, intake, provider=provider, model=model, name=name, reuse_s=reuse_s, max_cost_usd=max_cost
+            )
             _report_skipped(intake.problems)
             if not handle.is_new:
                 note(
@@ -90,9 +95,7 @@ def submit(
                 growing = f": its results grow in {results}.part" if results not in (None, "-") else ""
                 note(f"batch {handle.batch_id}{growing}")
                 status = handle.status if out is None else following(producer, handle, out, in_order)
-                batch = watched(
-                    producer, handle, status, come_back(handle.batch_id, results, results_format, in_order=in_order)
-                )
+                batch = watched(handle, status, come_back(handle.batch_id, results, results_format, in_order=in_order))
     skipped = [{"line": number, "reason": reason} for number, reason in intake.problems]
     if results != "-":
         _show(batch, as_json, {"skipped": skipped} if skip_invalid else {})
@@ -119,9 +122,9 @@ def list_batches(
     with Producer.from_env() as producer:
         batches = producer.ledger.batches(limit)
     columns = ("batch_id", "name", "kind", "provider_id", "state", "total", "running", "succeeded", "failed")
-    rows = [[*(getattr(b, name) for name in columns), f"{b.created_at:%Y-%m-%d %H:%M:%S}"] for b in batches]
+    rows = [[*(getattr(b, name) for name in columns), _usd(b), f"{b.created_at:%Y-%m-%d %H:%M:%S}"] for b in batches]
     headings = [name.upper().replace("_ID", "").replace("_", " ") for name in columns]
-    emit(as_json, [b.model_dump(mode="json") for b in batches], lambda: table([*headings, "ACCEPTED"], rows))
+    emit(as_json, [b.model_dump(mode="json") for b in batches], lambda: table([*headings, "USD", "ACCEPTED"], rows))
 
 
 @app.command()
@@ -130,7 +133,7 @@ def watch(batch_id: BatchArgument, as_json: AsJson = False) -> None:
     from producer import Producer
 
     with Producer.from_env() as producer:
-        batch = watched(producer, producer.batch(batch_id))
+        batch = watched(producer.batch(batch_id))
     _show(batch, as_json)
     if batch.failed:
         raise typer.Exit(1)
@@ -160,12 +163,12 @@ def pause(batch_id: BatchArgument, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def resume(batch_id: BatchArgument, as_json: AsJson = False) -> None:
-    """Let a paused batch go on."""
+def resume(batch_id: BatchArgument, max_cost: CapOption = None, as_json: AsJson = False) -> None:
+    """Let a paused batch go on; one that was paused at its cap needs a higher one."""
     from producer import Producer
 
     with Producer.from_env() as producer:
-        _changed(producer.resume_batch(batch_id), producer.ledger.batch(batch_id), as_json)
+        _changed(producer.resume_batch(batch_id, max_cost), producer.ledger.batch(batch_id), as_json)
 
 
 @app.command("retry-failed")
@@ -192,38 +195,34 @@ def _changed(done: bool, batch: "Batch", as_json: bool) -> None:
     _show(batch, as_json)
 
 
-def watched(
-    producer: "Producer", handle: "BatchHandle", status: "Callable[[], Batch] | None" = None, back: str | None = None
-) -> "Batch":
+def watched(handle: "BatchHandle", status: "Callable[[], Batch] | None" = None, back: str | None = None) -> "Batch":
     """Watches a batch to its end; what ends the watching leaves it running, and says how to come back.
 
     Args:
-        producer: open.
         handle: on the batch.
         status: reads it; as the handle does if None.
         back: the command that goes on.
     """
-    from config.errors import OutputError, ServiceUnavailableError
+    from config.errors import BatchPausedError, OutputError, ServiceUnavailableError
     from producer.commands.progress import watch
 
-    words = f"the batch goes on; come back with: {back or come_back(handle.batch_id, None)}"
+    back = back or come_back(handle.batch_id, None)
+    words = f"the batch goes on; come back with: {back}"
     try:
-        return watch(status or handle.status, _priced(producer, handle.status()))
+        return watch(status or handle.status)
     except KeyboardInterrupt:
         note(f"\n{words}")
         raise typer.Exit(130) from None
     except (OutputError, ServiceUnavailableError):
         note(words)
         raise
+    except BatchPausedError:
+        note(f"once the batch goes on, come back with: {back}")
+        raise
 
 
-def _priced(producer: "Producer", batch: "Batch") -> "Model | None":
-    """The model that a batch pays for, where its prices are known."""
-    entry = producer.registry.snapshot.entries.get(batch.provider_id)
-    if entry is None:
-        return None
-    name = batch.model or entry.provider.default_model
-    return next((model for model in entry.provider.models if model.id == name), None)
+def _usd(batch: "Batch") -> str | None:
+    return None if batch.cost_usd is None else f"{batch.cost_usd:.2f}"
 
 
 def _report_skipped(problems: list[tuple[int, str]]) -> None:
@@ -236,3 +235,5 @@ def _report_skipped(problems: list[tuple[int, str]]) -> None:
 def _show(batch: "Batch", as_json: bool, more: dict[str, Any] | None = None) -> None:
     document = {**batch.model_dump(mode="json"), **(more or {})}
     emit(as_json, document, lambda: fields(batch.model_dump().items()))
+    if batch.pause:
+        note(f"paused: {batch.pause}")

@@ -5,10 +5,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from config.providers import Model
 from jobs.views import Batch
 from producer.commands.output import duration, note
-from producer.quote import cost_usd
+from producer.handles import going_on
 
 POLL_S = 0.2
 PLAIN_EVERY_S = 5.0
@@ -44,18 +43,17 @@ class Figures:
     projected_usd: float | None
 
 
-def figures(first: Reading, last: Reading, model: Model | None) -> Figures:
+def figures(first: Reading, last: Reading) -> Figures:
     """Rates between two readings, and where they lead.
 
     Args:
         first: some while ago.
         last: now.
-        model: whose prices are paid; None if they are not known.
     """
     span_s = max(last.at_s - first.at_s, 1e-3)
     jobs_per_s = (last.done - first.done) / span_s
     left = last.batch.total - last.done
-    cost = cost_usd(model, last.batch.input_tokens, last.batch.output_tokens)
+    cost = last.batch.cost_usd
     projected = cost / last.done * last.batch.total if cost is not None and last.done else None
     return Figures(
         jobs_per_s,
@@ -71,11 +69,10 @@ class Watch:
 
     Args:
         status: reads the batch.
-        model: whose prices are paid; None if they are not known.
     """
 
-    def __init__(self, status: Callable[[], Batch], model: Model | None = None) -> None:
-        self._status, self._model = status, model
+    def __init__(self, status: Callable[[], Batch]) -> None:
+        self._status = status
         self._readings: list[Reading] = []
 
     def read(self) -> Reading:
@@ -89,21 +86,26 @@ class Watch:
     def words(self) -> str:
         """The last reading in a line."""
         last = self._readings[-1]
-        now = figures(self._readings[0], last, self._model)
+        now = figures(self._readings[0], last)
         parts = [f"{last.done}/{last.batch.total} done", f"{last.batch.failed} failed", f"{now.jobs_per_s:.1f} jobs/s"]
         parts += [f"{now.tokens_per_s:,.0f} tokens/s"] if now.tokens_per_s >= 1 else []
         parts += [f"{last.batch.reused} reused"] if last.batch.reused else []
         parts += [f"{last.batch.running} in hand"] if last.batch.running else []
         if now.cost_usd is not None:
             projected = f" of about {now.projected_usd:.2f}" if now.projected_usd and not last.batch.done else ""
-            parts.append(f"{now.cost_usd:.2f} USD{projected}")
+            cap = f" (at most {last.batch.max_cost_usd:.2f})" if last.batch.max_cost_usd else ""
+            parts.append(f"{now.cost_usd:.2f} USD{projected}{cap}")
         parts += [f"{duration(now.left_s)} left"] if now.left_s and not last.batch.done else []
         return ", ".join([*parts, *(["paused"] if last.batch.state == "paused" else [])])
 
 
-def watch(status: Callable[[], Batch], model: Model | None = None) -> Batch:
-    """Shows a batch until it is done and returns it."""
-    watching = Watch(status, model)
+def watch(status: Callable[[], Batch]) -> Batch:
+    """Shows a batch until it is done and returns it.
+
+    Raises:
+        BatchPausedError: it waits for somebody's word, such as a higher cap.
+    """
+    watching = Watch(status)
     return _watch_bar(watching) if sys.stderr.isatty() else _watch_plain(watching)
 
 
@@ -113,6 +115,7 @@ def _watch_plain(watching: Watch) -> Batch:
         if reading.at_s - said >= PLAIN_EVERY_S:
             said = reading.at_s
             note(watching.words())
+        going_on(reading.batch)
         time.sleep(POLL_S)
     note(watching.words())
     return reading.batch
@@ -130,5 +133,6 @@ def _watch_bar(watching: Watch) -> Batch:
             progress.update(task, completed=reading.done, description=watching.words())
             if reading.batch.done:
                 return reading.batch
+            going_on(reading.batch)
             time.sleep(POLL_S)
             reading = watching.read()

@@ -58,7 +58,7 @@ def test_a_job_from_acceptance_to_result(ledger: Ledger, work: WorkLedger) -> No
     assert ledger.job(str(job_id)).state == "queued"
     (claim,) = work.claim([job_id])
     assert (claim.input, claim.fence, claim.model) == ('{"prompt": "a\\u0000b"}', 1, "some-model")
-    assert work.begin_calls([CallStart(job_id, claim.fence, 1, ORIGIN)]) == [True]
+    assert work.begin_calls([CallStart(job_id, claim.fence, 1, ORIGIN)]) == ["begun"]
     assert ledger.calls(str(job_id))[0].outcome is None
     assert work.record([CallEnd(job_id, 1, "succeeded", 200, 10, 5), succeeded(claim)]) == [True, True]
     job = ledger.job(str(job_id))
@@ -89,7 +89,7 @@ def test_only_the_newest_claim_settles_and_only_once(ledger: Ledger, work: WorkL
     (new,) = work.claim([job_id])
     assert new.fence == old.fence + 1
     assert new.attempts == 1
-    assert work.begin_calls([CallStart(job_id, old.fence, 2, ORIGIN)]) == [False], "no intent, so no paid call"
+    assert work.begin_calls([CallStart(job_id, old.fence, 2, ORIGIN)]) == ["lost"], "no intent, so no paid call"
     assert work.record([Settlement(job_id, old.fence, "failed", 1)]) == [False]
     assert work.record([Release(job_id, old.fence, 1)]) == [False]
     assert work.record([succeeded(new)]) == [True]
@@ -170,7 +170,7 @@ def test_jobs_of_a_dead_worker_go_back_and_their_calls_are_counted_as_lost(
     assert ledger.calls(str(claims[0].job_id))[0].outcome == "lost"
     assert ledger.job(str(claims[0].job_id)).attempts == 1
     assert work.record([succeeded(claims[0])]) == [False], "the dead one may come back, and settles nothing"
-    assert work.begin_calls([CallStart(claims[1].job_id, 1, 1, ORIGIN)]) == [False]
+    assert work.begin_calls([CallStart(claims[1].job_id, 1, 1, ORIGIN)]) == ["lost"]
 
 
 def test_a_job_that_kills_its_workers_is_failed_with_its_reason(ledger: Ledger, database: Database) -> None:
@@ -253,9 +253,9 @@ def test_an_intent_whose_answer_was_lost_may_be_sent_again(ledger: Ledger, work:
     job_id = ledger.accept(TARGET, NewJob("{}"))
     (claim,) = work.claim([job_id])
     start = CallStart(job_id, claim.fence, 1, ORIGIN)
-    assert work.begin_calls([start]) == work.begin_calls([start]) == [True]
+    assert work.begin_calls([start]) == work.begin_calls([start]) == ["begun"]
     work.record([CallEnd(job_id, 1, "succeeded", 200)])
-    assert work.begin_calls([start]) == [False], "a call that has ended is not made again"
+    assert work.begin_calls([start]) == ["lost"], "a call that has ended is not made again"
 
 
 def test_a_claim_whose_answer_was_lost_comes_back(ledger: Ledger, work: WorkLedger) -> None:

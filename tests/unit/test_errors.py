@@ -17,6 +17,7 @@ ARGUMENTS: dict[type, tuple[object, ...]] = {
     errors.StartFailedError: ("Valkey", "valkey.log", "no such file"),
     errors.JobFailedError: ("id", "ProviderServerError", "503"),
     errors.WaitTimeoutError: ("job", "id", 3.0),
+    errors.BatchPausedError: ("id", "its cap is reached"),
 }
 
 
