@@ -17,6 +17,7 @@ from producer.commands import (
     provider_files,
     providers,
     quotes,
+    report,
     stack,
 )
 from producer.commands.output import note, print_error
@@ -39,6 +40,7 @@ app.add_typer(jobs.app, name="jobs", help="Jobs, one by one or by what they have
 batch_results.register(batches.app)
 quotes.register(batches.app)
 app.add_typer(batches.app, name="batch", help="Many jobs at once.")
+app.add_typer(report.app, name="report", help="What the work has cost.")
 checks.register(app)
 app.add_typer(database.app, name="db", help="The ledger's tables.")
 
