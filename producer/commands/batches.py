@@ -16,7 +16,7 @@ from producer.commands.batch_files import (
     show_preview,
 )
 from producer.commands.jobs import ModelOption, ProviderOption, ReuseOption
-from producer.commands.output import AsJson, emit, fields, note, table
+from producer.commands.output import AsJson, emit, fields, note, table, usd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +122,10 @@ def list_batches(
     with Producer.from_env() as producer:
         batches = producer.ledger.batches(limit)
     columns = ("batch_id", "name", "kind", "provider_id", "state", "total", "running", "succeeded", "failed")
-    rows = [[*(getattr(b, name) for name in columns), _usd(b), f"{b.created_at:%Y-%m-%d %H:%M:%S}"] for b in batches]
+    rows = [
+        [*(getattr(b, name) for name in columns), usd(b.cost_usd, 2), f"{b.created_at:%Y-%m-%d %H:%M:%S}"]
+        for b in batches
+    ]
     headings = [name.upper().replace("_ID", "").replace("_", " ") for name in columns]
     emit(as_json, [b.model_dump(mode="json") for b in batches], lambda: table([*headings, "USD", "ACCEPTED"], rows))
 
@@ -219,10 +222,6 @@ def watched(handle: "BatchHandle", status: "Callable[[], Batch] | None" = None, 
     except BatchPausedError:
         note(f"once the batch goes on, come back with: {back}")
         raise
-
-
-def _usd(batch: "Batch") -> str | None:
-    return None if batch.cost_usd is None else f"{batch.cost_usd:.2f}"
 
 
 def _report_skipped(problems: list[tuple[int, str]]) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from producer.commands.output import AsJson, emit, fields, note, table
+from producer.commands.output import AsJson, emit, fields, note, table, usd
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -93,9 +93,10 @@ def show(job_id: Annotated[str, typer.Argument(metavar="JOB_ID")], as_json: AsJs
         if calls:
             print()
             rows = [
-                (c.attempt, c.provider_id, c.model, c.outcome or "in flight", c.status, c.duration_ms) for c in calls
+                (c.attempt, c.provider_id, c.model, c.outcome or "in flight", c.status, c.duration_ms, usd(c.cost_usd))
+                for c in calls
             ]
-            table(("ATTEMPT", "PROVIDER", "MODEL", "OUTCOME", "STATUS", "MS"), rows)
+            table(("ATTEMPT", "PROVIDER", "MODEL", "OUTCOME", "STATUS", "MS", "USD"), rows)
 
     emit(as_json, document, text)
 

@@ -81,3 +81,8 @@ def duration(seconds: float) -> str:
     minutes, rest_s = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest_s:02} s" if minutes else f"{rest_s} s"
+
+
+def usd(cost: float | None, digits: int = 4) -> str | None:
+    """An amount of money for people; None where it is not known."""
+    return None if cost is None else f"{cost:,.{digits}f}"

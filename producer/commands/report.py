@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from producer.commands.output import AsJson, emit, note, table
+from producer.commands.output import AsJson, emit, note, table, usd
 
 if TYPE_CHECKING:
     from jobs.spend import Spend, SpendReport
@@ -52,5 +52,5 @@ def _print(found: "SpendReport") -> None:
 
 
 def _row(each: "Spend") -> tuple[object, ...]:
-    usd = None if each.cost_usd is None else f"{each.cost_usd:,.4f}"
-    return (each.key, f"{each.calls:,}", f"{each.input_tokens:,}", f"{each.output_tokens:,}", usd)
+    counts = (f"{number:,}" for number in (each.calls, each.input_tokens, each.output_tokens))
+    return (each.key, *counts, usd(each.cost_usd))
