@@ -1,7 +1,9 @@
 """Postgres connections, and the one place where its errors become ours."""
 
 import logging
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,13 +21,15 @@ STATEMENT_TIMEOUT_MS = 60_000
 
 Connection = psycopg.Connection[DictRow]
 
+_ALL_TAKEN = "all its connections are taken: raise its max_connections, or let fewer programs connect"
+
 
 class Database:
     """A small pool of Postgres connections; made closed, opened by its first use, safe to use from any thread.
 
-    A connection is checked before it is lent, so a restart of Postgres costs a reconnection and no error. When
-    Postgres stays away a call fails within four seconds with ServiceUnavailableError; whether to wait and come again
-    is for the caller to say.
+    A connection is checked before it is lent, so a restart of Postgres costs a reconnection and no error. Threads take
+    turns, in order: 200 at once are served by four connections. When Postgres stays away or no turn comes, a call fails
+    within four seconds with ServiceUnavailableError; whether to wait and come again is for the caller to say.
 
     Args:
         url: ``postgresql://`` URL.
@@ -37,7 +41,9 @@ class Database:
         self.address = address_of(url)
         # The pool logs each failed attempt with Postgres' own text; callers get one error in our words instead.
         logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
-        self._url = url
+        self._url, self._size = url, size
+        self._probing = threading.Lock()
+        self._probe: Future[str | None] | None = None
         self._pool: ConnectionPool[Connection] = ConnectionPool(
             url,
             min_size=0,
@@ -89,10 +95,41 @@ class Database:
         self._pool.close(timeout=2)
 
     def _open(self) -> None:
-        """With no connection at hand, tries one of its own first: that fails at once and says why, the pool waits."""
+        """With no connection at hand, tries one of its own first: that fails at once and says why, the pool waits.
+
+        Threads that come meanwhile wait for that one and share what it found: each with a try of its own, a program's
+        200 threads would take all of Postgres' connections at its start, and again after each outage.
+        """
         self._pool.open()
-        if not self._pool.get_stats().get("pool_size"):
+        if self._pool.get_stats().get("pool_size"):
+            return
+        with self._probing:
+            probe, first = self._probe, self._probe is None
+            if probe is None:
+                probe = self._probe = Future()
+        if first:
+            self._find_out(probe)
+        reason = probe.result()
+        if reason:
+            raise self._away(reason)
+
+    def _find_out(self, probe: "Future[str | None]") -> None:
+        """Whatever ends this thread meanwhile, those who wait for it get an answer."""
+        reason: str | None = "the connection failed"
+        try:
+            reason = self._trouble()
+        finally:
+            with self._probing:
+                self._probe = None
+            probe.set_result(reason)
+
+    def _trouble(self) -> str | None:
+        """Why no connection can be made; None if one can."""
+        try:
             psycopg.connect(self._url, connect_timeout=CONNECT_TIMEOUT_S).close()
+        except psycopg.Error as error:
+            return _reason(error)
+        return None
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -103,7 +140,7 @@ class Database:
         except PoolClosed:
             raise UsageError("this producer or worker is closed") from None
         except PoolTimeout:
-            raise self._away("no connection was free in time") from None
+            raise self._away(f"none of this process' {self._size} connections was free in time") from None
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise self._away(_reason(error)) from None
 
@@ -117,6 +154,8 @@ def _reason(error: psycopg.Error) -> str:
         return f"{type(error).__name__} ({error.sqlstate})"
     text = str(error).lower()
     known = {
+        "too many": _ALL_TAKEN,
+        "slots are reserved": _ALL_TAKEN,
         "refused": "connection refused",
         "timeout": "no answer in time",
         "timed out": "no answer in time",

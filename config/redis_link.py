@@ -26,16 +26,29 @@ def connect_redis(url: str, timeout_s: float = TIMEOUT_S) -> redis.Redis:
     )
 
 
+_REASONS: tuple[tuple[type[redis.RedisError], str], ...] = (
+    (redis.AuthenticationError, "the password was not accepted"),
+    (redis.ConnectionError, "connection refused or cut"),
+    (redis.TimeoutError, "no answer in time"),
+    (redis.OutOfMemoryError, "it is at its memory limit (maxmemory) and takes nothing more"),
+    (redis.ReadOnlyError, "it is a replica, which takes no writes"),
+)
+"""The first that fits; the password's error is one of connections, too."""
+
+_DISK = "it cannot write to its disk, and takes nothing more"
+
+
 @contextmanager
 def redis_errors(url: str) -> Iterator[None]:
     """Turns every redis-py error inside the block into ServiceUnavailableError."""
     try:
         yield
-    except redis.AuthenticationError:
-        raise ServiceUnavailableError("Redis", address_of(url), "the password was not accepted") from None
-    except redis.ConnectionError:
-        raise ServiceUnavailableError("Redis", address_of(url), "connection refused or cut") from None
-    except redis.TimeoutError:
-        raise ServiceUnavailableError("Redis", address_of(url), "no answer in time") from None
     except redis.RedisError as error:
-        raise ServiceUnavailableError("Redis", address_of(url), type(error).__name__) from None
+        raise ServiceUnavailableError("Redis", address_of(url), reason_of(error)) from None
+
+
+def reason_of(error: BaseException) -> str:
+    """What is wrong with Redis, in words; its own texts stay out."""
+    if str(error).startswith("MISCONF"):
+        return _DISK
+    return next((words for kind, words in _REASONS if isinstance(error, kind)), type(error).__name__)

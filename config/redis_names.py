@@ -21,6 +21,9 @@ PROVIDER_LIMITS = "ticketflow:limits:{id}"
 JOB_ENDED = "ticketflow:ended:{id}"
 """Channel: a message when a single job has ended, for whoever waits for it."""
 
+WRITE_PROBE = "ticketflow:probe"
+"""String that is never there: writing nothing to it tells whether Redis takes writes."""
+
 INTERACTIVE_QUEUE = "interactive"
 BULK_QUEUE = "bulk"
 QUEUES = (INTERACTIVE_QUEUE, BULK_QUEUE)

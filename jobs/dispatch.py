@@ -8,6 +8,7 @@ from kombu.exceptions import OperationalError
 
 from config.broker import RUN_JOBS
 from config.errors import ServiceUnavailableError
+from config.redis_link import reason_of
 from config.redis_names import BULK_QUEUE
 from config.settings import Settings, address_of
 from jobs.ledger import Ledger
@@ -30,16 +31,15 @@ class Dispatcher:
         """Sends one message.
 
         Raises:
-            ServiceUnavailableError: the broker is away; the jobs stay queued and a sweeper sends them later.
+            ServiceUnavailableError: the broker is away or full; the jobs stay queued and a sweeper sends them later.
         """
         try:
             self._app.send_task(
                 RUN_JOBS, args=[hint.provider_id, [str(job_id) for job_id in hint.job_ids]], queue=hint.queue
             )
         except (OperationalError, OSError) as error:
-            raise ServiceUnavailableError(
-                "Redis", address_of(self._settings.redis_url), type(error.__cause__ or error).__name__
-            ) from None
+            reason = reason_of(error.__cause__ or error)
+            raise ServiceUnavailableError("Redis", address_of(self._settings.redis_url), reason) from None
 
     def feed(self, batch_id: UUID, jobs: int) -> int:
         """Sends hints for the next ``jobs`` jobs of a batch and returns how many there were."""

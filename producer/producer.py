@@ -13,7 +13,7 @@ from config.database import Database
 from config.errors import ConflictError, InvalidInputError, ServiceUnavailableError, UsageError
 from config.provider_store import ProviderStore
 from config.redis_link import connect_redis, redis_errors
-from config.redis_names import INTERACTIVE_QUEUE
+from config.redis_names import INTERACTIVE_QUEUE, WRITE_PROBE
 from config.registry import Registry
 from config.registry_cache import RedisCache
 from config.settings import Settings, load_settings
@@ -40,8 +40,8 @@ MOST_CAP_USD = 1e9
 class Producer:
     """Enqueues jobs and reads results; open it once and use it from any thread.
 
-    Nothing is enqueued while Redis or Postgres is away: the call raises ServiceUnavailableError, naming which. Once a
-    call has returned, the job is in the ledger and will end, whatever becomes of Redis.
+    Nothing is enqueued while Redis or Postgres is away or full: the call raises ServiceUnavailableError, naming which.
+    Once a call has returned, the job is in the ledger and will end, whatever becomes of Redis.
 
     Args:
         settings: where the services are.
@@ -239,9 +239,13 @@ class Producer:
             )
 
     def _broker_is_there(self) -> None:
-        """Asked before anything is written, so that a caller who gets an error has enqueued nothing."""
+        """Asked before anything is written, so that a caller who gets an error has enqueued nothing.
+
+        A Redis at its memory limit, without a disk or demoted to a replica answers a ping all the same; this write it
+        refuses, and where it does not, nothing is written and no key is made.
+        """
         with redis_errors(self.settings.redis_url):
-            self.redis.ping()
+            self.redis.setrange(WRITE_PROBE, 0, "")
 
     def _dispatch(self) -> "Dispatcher":
         if self._dispatcher is None:

@@ -3,7 +3,7 @@ WITH picked AS (
     SELECT id FROM jobs
     WHERE state = 'queued' AND sent_at < now() - make_interval(secs => %(age_s)s) AND not_before <= now()
       AND queue = ANY (%(queues)s)
-      AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.id = jobs.batch_id AND b.paused)
+      AND (SELECT b.paused FROM batches b WHERE b.id = jobs.batch_id) IS NOT TRUE  -- no join: the oldest by the index
     ORDER BY sent_at
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
