@@ -24,6 +24,12 @@ class Presence:
         clients_made: SDK clients made since it started; with the next two, whether the cache does its work.
         clients_reused: calls that found their client.
         clients_invalidated: clients dropped for a change of their provider or key, or for room.
+        put_back: jobs that no worker had in hand and that its sweeper queued again; with the next four, what it has
+            mended and removed since it started.
+        given_up: jobs that it failed because their workers had died too often.
+        sent_again: jobs whose messages were lost.
+        batches_started: batches that nobody fed.
+        purged: jobs removed because they ended longer ago than they are to be kept.
     """
 
     worker_id: str
@@ -37,6 +43,11 @@ class Presence:
     clients_made: int = 0
     clients_reused: int = 0
     clients_invalidated: int = 0
+    put_back: int = 0
+    given_up: int = 0
+    sent_again: int = 0
+    batches_started: int = 0
+    purged: int = 0
     last_seen_s: float = 0.0
 
 

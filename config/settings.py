@@ -98,6 +98,9 @@ class Settings(BaseSettings):
     sweep_interval_s: Annotated[float, Field(gt=0)] = Field(3.0, description="pause between two rounds of the sweeper")
     max_attempts: Annotated[int, Field(gt=0)] = Field(5, description="calls for one job before it fails")
     max_losses: Annotated[int, Field(gt=0)] = Field(3, description="worker deaths with one job before it fails")
+    retention_days: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="jobs and batches that ended longer ago are removed; without it they stay"
+    )
     shutdown_grace_s: Annotated[float, Field(ge=0)] = Field(10.0, description="calls in flight may end after SIGTERM")
     worker_concurrency: Annotated[int, Field(gt=0)] = Field(12, description="slices at once in one worker process")
     flower_host: str = Field("127.0.0.1", description="address that Flower listens on")

@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Any
 
 from config.database import Database
+from config.errors import UnknownNameError
 from jobs.ids import parse_id
 from jobs.ledger import PAGE_ROWS
 from jobs.statements import statement
@@ -40,10 +41,15 @@ class EndedJobs:
 
         Args:
             batch: as it was just read.
+
+        Raises:
+            UnknownNameError: somebody removed the batch while its jobs were read.
         """
         if batch.done:
             yield from self._of_open(ended=False)
             yield from self._beyond(ended=False)
+            if self._taken < batch.total:
+                raise UnknownNameError("batch", batch.batch_id)
         elif self._taken < batch.succeeded + batch.failed + batch.cancelled:
             yield from self._next_in_order() if self._in_order else self._in_any_order(batch.total)
 

@@ -20,3 +20,8 @@ def parse_id(text: str) -> UUID | None:
         return UUID(text)
     except ValueError:
         return None
+
+
+def first_id(time_s: float) -> UUID:
+    """The smallest id of a moment, in seconds since 1970; what was accepted before it has a smaller one."""
+    return UUID(int=int(time_s * 1000) << 80)

@@ -188,7 +188,11 @@ class Ledger:
         return batch_of(self._one("batch", batch_id, "select_batch"))
 
     def jobs_of_batch(self, batch_id: str, state: str | None = None) -> Iterator[Job]:
-        """The jobs of a batch, all or those in a state, in input order, a page at a time."""
+        """The jobs of a batch, all or those in a state, in input order, a page at a time.
+
+        Raises:
+            UnknownNameError: there is no such batch, or no more: somebody removed it while its jobs were read.
+        """
         sql = (
             f"SELECT * FROM ({statement('select_jobs_of_batch')}) s WHERE seq > %(after_seq)s"  # noqa: S608 - a file of ours
             " AND (%(state)s::text IS NULL OR state = %(state)s) ORDER BY seq LIMIT %(limit)s"
@@ -199,8 +203,9 @@ class Ledger:
             rows = self._database.query(sql, {**given, "after_seq": after})
             yield from map(job_of, rows)
             if len(rows) < PAGE_ROWS:
-                return
+                break
             after = rows[-1]["seq"]
+        self.batch(batch_id)
 
     def _one(self, what: str, name: str, sql: str) -> dict[str, Any]:
         identity = parse_id(name)

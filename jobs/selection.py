@@ -1,15 +1,15 @@
 """Jobs by what they have in common: listed, counted, and run again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 from uuid import UUID
 
 from config.database import Database
-from config.errors import UnknownNameError
+from config.errors import ConflictError, UnknownNameError
 from jobs.ids import parse_id
-from jobs.ledger import PAGE_ROWS
+from jobs.ledger import PAGE_ROWS, Ledger
 from jobs.records import Hint, group_hints
 from jobs.statements import statement
 from jobs.views import DONE, Job, job_of
@@ -26,6 +26,7 @@ class Selection:
         error_type: name of the error that the job ended with.
         kind: name of the kind.
         batch_id: the batch that it is in.
+        job_ids: any of these.
     """
 
     provider_id: str | None = None
@@ -34,6 +35,21 @@ class Selection:
     error_type: str | None = None
     kind: str | None = None
     batch_id: str | None = None
+    job_ids: tuple[UUID, ...] | None = None
+
+
+def failed_jobs(ledger: Ledger, job_ids: Sequence[str]) -> Selection:
+    """Jobs that have failed, by their ids.
+
+    Raises:
+        UnknownNameError: there is no such job.
+        ConflictError: one of them has not failed.
+    """
+    jobs = [ledger.job(job_id) for job_id in job_ids]
+    for job in jobs:
+        if job.state != "failed":
+            raise ConflictError(f"job {job.job_id} has not failed: it is {job.state}; nothing was done")
+    return Selection(states=("failed",), job_ids=tuple(UUID(job.job_id) for job in jobs))
 
 
 class SelectedJobs:
@@ -61,6 +77,7 @@ class SelectedJobs:
             "error_type": selection.error_type,
             "kind": selection.kind,
             "batch_id": batch_id,
+            "job_ids": None if selection.job_ids is None else list(selection.job_ids),
             "before_id": None,
         }
 

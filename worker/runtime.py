@@ -41,6 +41,7 @@ from worker.limits.exchange import LimitExchange
 from worker.limits.line import EXCHANGE_TIMEOUT_S
 from worker.places import Places
 from worker.registry_watch import RegistryWatch
+from worker.retention import Retention
 from worker.retry import RetryPolicy
 from worker.session import guarded_session
 from worker.slices import SliceRunner
@@ -84,6 +85,7 @@ class Runtime:
         self._board = PresenceBoard(self._redis, settings.redis_url)
         self._watch = RegistryWatch(self.registry, self._redis, self._registry_changed)
         self._sweeper = Sweeper(self._work, self._dispatcher, self._redis, settings)
+        self._retention = Retention(self._database, settings, lambda: self._caller.draining)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="runtime", daemon=True)
         self._announcing = threading.Lock()
@@ -101,6 +103,7 @@ class Runtime:
             ("lease", self.settings.lease_s / 3, self._renew_lease),
             ("presence", BEAT_S, self._announce),
             ("sweeper", self.settings.sweep_interval_s, lambda: self._sweeper.sweep(dict(self._slices.in_hand))),
+            ("retention", self.settings.sweep_interval_s, self._retention.round),
             ("registry", REGISTRY_LOOK_S, self._overtake),
             ("give back", BEAT_S, self._give_back),
         ]
@@ -308,6 +311,8 @@ class Runtime:
                     clients_made=counters.made,
                     clients_reused=counters.reused,
                     clients_invalidated=counters.invalidated,
+                    purged=self._retention.purged,
+                    **self._sweeper.mended,
                 )
             )
 

@@ -34,6 +34,8 @@ class Sweeper:
     def __init__(self, ledger: WorkLedger, dispatcher: Dispatcher, client: redis.Redis, settings: Settings) -> None:
         self._ledger, self._dispatcher, self._client, self._settings = ledger, dispatcher, client, settings
         self._missing: dict[UUID, int] = {}
+        self.mended = dict.fromkeys(("put_back", "given_up", "sent_again", "batches_started"), 0)
+        """What it has done since it started, by the names of ``config.presence.Presence``."""
 
     def sweep(self, in_hand: Mapping[UUID, int]) -> None:
         """One round.
@@ -45,15 +47,21 @@ class Sweeper:
             ServiceUnavailableError: Postgres or Redis is away; the next round does what this one could not.
         """
         back, failed = self._ledger.mend_lost(self._settings.max_losses, self._orphans(in_hand))
+        self.mended["put_back"] += back
+        self.mended["given_up"] += failed
         if back or failed:
             log.warning("jobs that no worker had in hand: %d put back, %d failed", back, failed)
         empty = [name for name in QUEUES if self._length(name) == 0]
         hints = self._ledger.take_overdue(OVERDUE_S, empty, RESEND_LIMIT, self._settings.slice_jobs)
         self._dispatcher.send_all(hints)
         if hints:
-            log.warning("sent again: %d jobs in %d messages", sum(len(hint.job_ids) for hint in hints), len(hints))
+            again = sum(len(hint.job_ids) for hint in hints)
+            self.mended["sent_again"] += again
+            log.warning("sent again: %d jobs in %d messages", again, len(hints))
         for batch_id in self._ledger.starved_batches():
-            self._dispatcher.start_batch(batch_id)
+            if self._dispatcher.start_batch(batch_id):
+                self.mended["batches_started"] += 1
+                log.warning("batch %s had nobody to feed it: started again", batch_id)
 
     def _orphans(self, in_hand: Mapping[UUID, int]) -> dict[UUID, int]:
         """Jobs that the ledger gave to this process and that it does not have, in this round and the one before.

@@ -10,4 +10,5 @@ WHERE (%(provider_id)s::text IS NULL OR coalesce(answered_by, provider_id) = %(p
   AND (%(error_type)s::text IS NULL OR error_type = %(error_type)s)
   AND (%(kind)s::text IS NULL OR kind = %(kind)s)
   AND (%(batch_id)s::uuid IS NULL OR batch_id = %(batch_id)s)
+  AND (%(job_ids)s::uuid[] IS NULL OR id = ANY (%(job_ids)s))
   AND (%(before_id)s::uuid IS NULL OR id < %(before_id)s)

@@ -12,6 +12,7 @@ from producer.commands import (
     checks,
     database,
     job_selection,
+    job_upkeep,
     jobs,
     provider_checks,
     provider_files,
@@ -36,6 +37,7 @@ provider_files.register(providers.app)
 app.add_typer(providers.app, name="providers", help="The providers that jobs may name, and their keys.")
 jobs.register(app)
 job_selection.register(jobs.app)
+job_upkeep.register(jobs.app)
 app.add_typer(jobs.app, name="jobs", help="Jobs, one by one or by what they have in common.")
 batch_results.register(batches.app)
 quotes.register(batches.app)

@@ -6,6 +6,9 @@ import typer
 
 from producer.commands.output import AsJson, emit, table
 
+MENDED = ("put_back", "given_up", "sent_again", "batches_started", "purged")
+"""What a process' sweeper has done since it started; zeros are not shown to people."""
+
 
 def register(root: typer.Typer) -> None:
     """Adds the commands that stand on their own."""
@@ -14,7 +17,7 @@ def register(root: typer.Typer) -> None:
 
 
 def workers(as_json: AsJson = False) -> None:
-    """List the live worker processes."""
+    """List the live worker processes, and what each has mended and removed since it started."""
     from config.presence import PresenceBoard
     from producer import Producer
 
@@ -22,16 +25,24 @@ def workers(as_json: AsJson = False) -> None:
         living = PresenceBoard(producer.redis, producer.settings.redis_url).living()
     columns = ("host", "pid", "queues", "generation", "clients", "in_flight", "jobs", "last_seen_s")
     counters = ("clients_made", "clients_reused", "clients_invalidated")
-    document: list[dict[str, Any]] = [{name: getattr(p, name) for name in (*columns, *counters)} for p in living]
+    shown = (*columns, *counters, *MENDED)
+    document: list[dict[str, Any]] = [{name: getattr(p, name) for name in shown} for p in living]
 
     def text() -> None:
         if not living:
             print("no worker is running: start one with `ticketflow up` or `celery -A worker.app worker -P threads`")
             return
-        rows = [[",".join(row[name]) if name == "queues" else row[name] for name in columns] for row in document]
-        table([name.upper().replace("_", " ") for name in columns], rows)
+        rows = [
+            [*(",".join(row[name]) if name == "queues" else row[name] for name in columns), _mended(row)]
+            for row in document
+        ]
+        table([*(name.upper().replace("_", " ") for name in columns), "MENDED"], rows)
 
     emit(as_json, document, text)
+
+
+def _mended(row: dict[str, Any]) -> str:
+    return ", ".join(f"{row[name]} {name.replace('_', ' ')}" for name in MENDED if row[name])
 
 
 def doctor(as_json: AsJson = False) -> None:

@@ -32,6 +32,7 @@ BATCH_FIELDS = {
 WORKER_FIELDS = {
     "host", "pid", "queues", "generation", "clients", "in_flight", "jobs", "last_seen_s",
     "clients_made", "clients_reused", "clients_invalidated",
+    "put_back", "given_up", "sent_again", "batches_started", "purged",
 }  # fmt: skip
 SECRET = "sk-secret-on-stdin-42"
 

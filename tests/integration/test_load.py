@@ -22,8 +22,9 @@ from config.redis_names import INTERACTIVE_QUEUE
 from jobs.ids import new_id
 from jobs.kind import NewJob
 from jobs.kinds import KINDS
-from jobs.ledger import statement
+from jobs.ledger import Target
 from jobs.records import Hint
+from jobs.statements import statement
 from producer.producer import Producer
 from tests.conftest import Stack
 from tests.support.llm_server import LLMServer
@@ -186,21 +187,20 @@ def test_a_pool_whose_connections_are_all_in_use(producer: Producer) -> None:
 def test_a_broker_at_its_memory_limit_takes_no_job(stack: Stack, producer: Producer, broker: redis.Redis) -> None:
     broker.config_set("maxmemory", 1)
     assert broker.ping(), "which is why no ping tells"
-    given = {"provider": PROVIDER}
     with pytest.raises(ServiceUnavailableError, match=r"Redis .*memory limit"):
-        producer.enqueue("complete", {"prompt": "x"}, **given)
+        producer.enqueue("complete", {"prompt": "x"}, provider=PROVIDER)
     with pytest.raises(ServiceUnavailableError, match=r"Redis .*memory limit"):
-        producer.submit_batch("complete", prompts(5), **given)
+        producer.submit_batch("complete", prompts(5), provider=PROVIDER)
     assert rows(producer) == 0
     broker.config_set("maxmemory", 0)
-    producer.enqueue("complete", {"prompt": "x"}, **given)
+    producer.enqueue("complete", {"prompt": "x"}, provider=PROVIDER)
     assert rows(producer) == 1
     assert not broker.exists("ticketflow:probe"), "the question leaves nothing behind"
 
 
 def test_a_broker_that_fills_up_after_the_question(producer: Producer, broker: redis.Redis) -> None:
     """The job is in the ledger and so accepted; its message comes from a sweeper."""
-    job_id = producer.ledger.accept(producer._target("complete", PROVIDER, None), next(prompts(1)))
+    job_id = producer.ledger.accept(Target("complete", PROVIDER), next(prompts(1)))
     broker.config_set("maxmemory", 1)
     with pytest.raises(ServiceUnavailableError, match="memory limit"):
         producer._dispatch().send(Hint(PROVIDER, "interactive", (job_id,)))
