@@ -20,6 +20,7 @@ TicketflowError
     ├── KeyUnavailableError       Vault cannot be asked for the key now
     ├── InputUnreadableError      the stored input does not fit its kind in this version
     ├── ProviderDisabledError     the provider was removed or switched off after the job was accepted
+    ├── ProviderUnavailableError  it keeps failing and is left alone for a while: no call was made
     ├── EgressDeniedError         the provider's address is one that may not be dialled
     ├── ProviderAuthError         401: the key is wrong or was rotated
     ├── ProviderRejectedError     3xx, 400, 402, 403, 404, 422 …: the same request will be refused again
@@ -226,6 +227,10 @@ class InputUnreadableError(CallError):
 
 class ProviderDisabledError(CallError):
     """The provider was removed or switched off after the job was accepted."""
+
+
+class ProviderUnavailableError(CallError):
+    """The provider keeps failing and is left alone for ``retry_after_s`` more seconds: no call was made."""
 
 
 class EgressDeniedError(CallError):

@@ -59,6 +59,8 @@ class Provider(_Frozen):
         base_url: HTTPS, or HTTP to localhost; without a trailing slash.
         default_model: used where a job names none.
         timeout_s: total deadline of one call.
+        max_attempts: most calls for one job here; None is the process' default. The kind may say less.
+        total_time_s: for so long a job is tried here; None is the process' default. The kind may say less.
     """
 
     id: ProviderId
@@ -70,6 +72,8 @@ class Provider(_Frozen):
     capabilities: Capabilities = Capabilities()
     limits: Limits = Limits()
     timeout_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    max_attempts: Annotated[int, Field(gt=0, le=100)] | None = None
+    total_time_s: Annotated[float, Field(gt=0)] | None = None
     enabled: bool = True
     is_custom: bool = True
 

@@ -24,6 +24,10 @@ JOB_ENDED = "ticketflow:ended:{id}"
 WRITE_PROBE = "ticketflow:probe"
 """String that is never there: writing nothing to it tells whether Redis takes writes."""
 
+PROVIDER_CIRCUIT = "ticketflow:circuit:{id}"
+"""String: how calls to one provider have ended lately, and whether it is left alone, as JSON; expires by itself. See
+``worker/lua/circuit.lua``."""
+
 INTERACTIVE_QUEUE = "interactive"
 BULK_QUEUE = "bulk"
 QUEUES = (INTERACTIVE_QUEUE, BULK_QUEUE)

@@ -97,6 +97,9 @@ class Settings(BaseSettings):
     lease_s: Annotated[float, Field(ge=1)] = Field(15.0, description="a worker silent for so long loses its jobs")
     sweep_interval_s: Annotated[float, Field(gt=0)] = Field(3.0, description="pause between two rounds of the sweeper")
     max_attempts: Annotated[int, Field(gt=0)] = Field(5, description="calls for one job before it fails")
+    total_time_s: Annotated[float, Field(gt=0)] = Field(
+        86400.0, description="no further attempt at a job when it has been tried for so long"
+    )
     max_losses: Annotated[int, Field(gt=0)] = Field(3, description="worker deaths with one job before it fails")
     retention_days: Annotated[float, Field(gt=0)] | None = Field(
         None, description="jobs and batches that ended longer ago are removed; without it they stay"

@@ -33,12 +33,16 @@ class Kind:
         request: makes the request to a model of a valid input. If the request carries a JSON schema the answer is
             parsed and validated as ``output``; else ``output`` is made with the answer as its field ``text``. None if
             the job looks at the provider itself, which works for a disabled one too; see ``worker.inspection``.
+        max_attempts: most calls for one job; None is the process' default. The provider may say less.
+        total_time_s: for so long a job is tried; None is the process' default. The provider may say less.
     """
 
     name: str
     input: type[BaseModel]
     output: type[BaseModel]
     request: Callable[[Any], ChatRequest] | None
+    max_attempts: int | None = None
+    total_time_s: float | None = None
 
     def accept(self, data: Any, custom_id: str | None = None) -> NewJob:
         """A job to enqueue, of an input given as an object.

@@ -27,15 +27,24 @@ class Target:
 
     Args:
         kind: name of the job kind.
-        provider_id: who is to answer.
-        model: None takes the provider's default.
+        provider_id: who is asked first.
+        model: of that provider; None takes its default.
         reuse_s: how old an earlier result may be that serves instead of a call; None makes the call.
+        fallbacks: who is asked after it, in order; with their default models.
+        fail_fast: a job does not wait for a provider that is left alone.
     """
 
     kind: str
     provider_id: str
     model: str | None = None
     reuse_s: float | None = None
+    fallbacks: tuple[str, ...] = ()
+    fail_fast: bool = False
+
+    @property
+    def other_providers(self) -> list[str] | None:
+        """The fallbacks as they are stored: null for none, which takes no room."""
+        return list(self.fallbacks) or None
 
 
 class Ledger:
@@ -66,6 +75,8 @@ class Ledger:
             "queue": INTERACTIVE_QUEUE,
             "input": job.input,
             "reuse_s": target.reuse_s,
+            "fallbacks": target.other_providers,
+            "fail_fast": target.fail_fast,
         }
         with self._database.transaction() as connection:
             return accept(connection, row, terms)
@@ -236,6 +247,7 @@ def _copy(connection: Connection, batch_id: UUID, target: Target, jobs: Iterable
                     target.model,
                     BULK_QUEUE,
                     job.input,
+                    target.other_providers,
                 )
             )
             total = seq + 1

@@ -10,8 +10,17 @@ from uuid import UUID
 class Claim:
     """A job in this worker's hands; ``fence`` proves it. The input is JSON text and stays out of ``repr``.
 
-    ``attempts`` counts the calls made so far, ``retries_from`` those of them made before it was last asked to run.
-    ``reuse_s`` is how old a result of an earlier job may be that serves instead of a call; 0 makes the call.
+    Args:
+        attempts: calls made so far.
+        retries_from: those of them that the budget of attempts is not for: made before the job was last asked to run,
+            or at another provider.
+        fallbacks: providers to ask after the first.
+        fallback_position: how many of its providers were given up.
+        fallback_reason: why the first was.
+        fail_fast: it shall not wait for a provider that is left alone.
+        tried_s: since a single job's first claim or a batch job's first call (None before it): what a batch waits for
+            its turns is no failure.
+        reuse_s: how old a result of an earlier job may be that serves instead of a call; 0 makes the call.
     """
 
     job_id: UUID
@@ -25,6 +34,11 @@ class Claim:
     attempts: int
     retries_from: int = 0
     reuse_s: float = 0.0
+    fallbacks: Sequence[str] | None = None
+    fallback_position: int = 0
+    fallback_reason: str | None = None
+    fail_fast: bool = False
+    tried_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +123,7 @@ class Settlement:
     content_key: UUID | None = None
     reused_from: UUID | None = None
     cost_usd: float | None = None
+    fallback_reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +145,10 @@ class Earlier:
 
 @dataclass(frozen=True)
 class Release:
-    """A claimed job that goes back to the queue, to be run not before ``wait_s`` seconds from now."""
+    """A claimed job that goes back to the queue, to be run not before ``wait_s`` seconds from now.
+
+    What is None of the last three stays as it is in the ledger; see ``Claim``.
+    """
 
     job_id: UUID
     fence: int
@@ -139,6 +157,9 @@ class Release:
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float | None = None
+    retries_from: int | None = None
+    fallback_position: int | None = None
+    fallback_reason: str | None = None
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,9 @@ class Job(_View):
 
     ``reused_from`` is the job whose result this is. ``superseded_by`` is the job of a newer revision; ``stale`` says
     that this one ran when that came.
+    ``answered_by`` is the provider that gave the result, ``fallback_reason`` why the first one did not.
+    ``next_attempt_at`` is set while the job waits in the queue for longer than its turn: a retry, or a provider that is
+    left alone.
     """
 
     job_id: str
@@ -42,11 +45,14 @@ class Job(_View):
     batch_id: str | None
     kind: str
     provider_id: str
+    fallbacks: tuple[str, ...] = ()
     model: str | None
     state: JobState
     result: dict[str, Any] | None
     error: JobError | None
     usage: TokenUsage
+    answered_by: str | None = None
+    fallback_reason: str | None = None
     provider_generation: int | None
     key_version: int | None
     attempts: int
@@ -54,6 +60,7 @@ class Job(_View):
     revision: int | None = None
     stale: bool = False
     superseded_by: str | None = None
+    next_attempt_at: datetime | None = None
     created_at: datetime
     finished_at: datetime | None
     duration_ms: int | None
@@ -65,8 +72,9 @@ class Job(_View):
 
 
 class Call(_View):
-    """One call to a provider on behalf of a job; ``outcome`` is null while it is in flight.
+    """One call to a provider on behalf of a job; ``outcome`` is an error's name or null while it is in flight.
 
+    ``wait_ms`` is the time since the end of the call before it: backoff, ``Retry-After``, limits, the queue.
     ``cost_usd`` is what it cost, or the most that it can have cost where nobody knows; null where no price was known.
     """
 
@@ -77,6 +85,7 @@ class Call(_View):
     model: str
     outcome: str | None
     status: int | None
+    wait_ms: int | None = None
     usage: TokenUsage
     cost_usd: float | None
     started_at: datetime
@@ -156,6 +165,9 @@ def job_of(row: dict[str, Any]) -> Job:
         result=row["result"],
         error=JobError(type=row["error_type"], message=row["error_message"] or "") if row["error_type"] else None,
         usage=TokenUsage(input_tokens=row["input_tokens"], output_tokens=row["output_tokens"]),
+        fallbacks=tuple(row["fallbacks"] or ()),
+        answered_by=row["answered_by"] if row["state"] == "succeeded" else None,
+        fallback_reason=row["fallback_reason"],
         provider_generation=row["provider_generation"],
         key_version=row["key_version"],
         attempts=row["attempts"],
@@ -163,6 +175,7 @@ def job_of(row: dict[str, Any]) -> Job:
         revision=row["revision"],
         stale=row["stale"],
         superseded_by=_text(row["superseded_by"]),
+        next_attempt_at=row["not_before"] if row["state"] == "queued" else None,
         created_at=row["created_at"],
         finished_at=row["finished_at"],
         duration_ms=_milliseconds(row["started_at"], row["finished_at"]),

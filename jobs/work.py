@@ -188,6 +188,7 @@ def settle(connection: Connection, settlements: Sequence[Settlement]) -> dict[UU
             "content_keys": [s.content_key for s in settlements],
             "reused_from": [s.reused_from for s in settlements],
             "costs_usd": [s.cost_usd for s in settlements],
+            "fallback_reasons": [s.fallback_reason for s in settlements],
             **_origins([s.origin for s in settlements]),
         },
     ).fetchall()
@@ -208,6 +209,9 @@ def release(connection: Connection, releases: Sequence[Release]) -> set[UUID]:
             "input_tokens": [r.input_tokens for r in releases],
             "output_tokens": [r.output_tokens for r in releases],
             "costs_usd": [r.cost_usd for r in releases],
+            "retries_from": [r.retries_from for r in releases],
+            "fallback_positions": [r.fallback_position for r in releases],
+            "fallback_reasons": [r.fallback_reason for r in releases],
         },
     ).fetchall()
     return {row["id"] for row in rows}

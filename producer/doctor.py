@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from config.circuits import CircuitBoard
 from config.egress import EgressPolicy, is_local_url
 from config.errors import KeyMissingError, SettingsError, TicketflowError
 from config.keys import KeySource, open_keys
 from config.presence import PresenceBoard
 from config.providers import Provider
 from config.redis_link import redis_errors
+from config.registry import Snapshot
 from config.settings import Settings, address_of, load_settings
 from jobs.migrate import applied_revision, newest_revision
 from producer.producer import Producer
@@ -93,6 +95,17 @@ def _providers(producer: Producer, settings: Settings) -> Iterator[Finding]:
     for key in sorted(snapshot.entries):
         provider = snapshot.entries[key].provider
         yield _check(f"provider {key}", lambda p=provider: _provider(p, keys, settings.egress))  # type: ignore[misc]
+    yield _check("circuits", lambda: _circuits(producer, snapshot, settings))
+
+
+def _circuits(producer: Producer, snapshot: Snapshot, settings: Settings) -> str:
+    """Providers that workers leave alone, since calls to them fail."""
+    generations = [(key, entry.generation) for key, entry in sorted(snapshot.entries.items())]
+    states = CircuitBoard(producer.redis, settings.redis_url).states(generations)
+    alone = [f"{key} ({state})" for key, state in states.items() if state != "closed"]
+    if alone:
+        raise TicketflowError(f"left alone since they keep failing: {', '.join(alone)}; see `providers check`")
+    return "all closed"
 
 
 def _provider(provider: Provider, keys: KeySource, egress: EgressPolicy) -> str:

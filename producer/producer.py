@@ -2,9 +2,9 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 REGISTRY_MAX_AGE_S = 2.0
 MAX_REUSE_S = 10 * 365 * 86_400.0
 MOST_CAP_USD = 1e9
+
+WhenDown = Literal["wait", "fail"]
 
 
 class Producer:
@@ -92,6 +94,8 @@ class Producer:
         reuse_s: float | None = None,
         supersede_key: str | None = None,
         revision: int | None = None,
+        fallbacks: Sequence[str] = (),
+        when_down: WhenDown = "wait",
     ) -> JobHandle:
         """Accepts one job and asks a worker to run it now, unless it is there already or of an older revision.
 
@@ -107,15 +111,18 @@ class Producer:
             supersede_key: what this is a revision of, such as a ticket's id. A newer revision drops older jobs of the
                 same kind that wait, and marks those that run as stale.
             revision: a number that grows; the same one again is answered with the job that is there.
+            fallbacks: ids of providers to ask, in order and with their default models, if the first cannot answer.
+            when_down: what to do while the provider (and each fallback) is known to be failing and is left alone:
+                ``wait`` until one is back, or ``fail`` at once with ProviderUnavailableError.
 
         Raises:
-            InvalidInputError: the input does not fit the kind, or one of the other values cannot be.
+            InvalidInputError: the input does not fit the kind, a provider is named twice, or another value cannot be.
             UnknownNameError: no such kind or provider.
             ConflictError: the provider is disabled, or the idempotency key belongs to a job that asks something else.
             ServiceUnavailableError: Redis or Postgres is away; nothing was enqueued.
         """
         terms = Terms(idempotency_key, supersede_key, revision)
-        target = self._target(kind, provider, model, reuse_s)
+        target = self._target(kind, provider, model, reuse_s, fallbacks, when_down)
         job = kind_named(kind).accept(data, custom_id)
         self._broker_is_there()
         accepted = self.ledger.accept_on(target, job, terms)
@@ -133,6 +140,7 @@ class Producer:
         name: str | None = None,
         reuse_s: float | None = None,
         max_cost_usd: float | None = None,
+        fallbacks: Sequence[str] = (),
     ) -> BatchHandle:
         """Accepts a batch, all of it or nothing, and asks workers to begin.
 
@@ -146,6 +154,7 @@ class Producer:
             reuse_s: as ``enqueue``, for each of its jobs.
             max_cost_usd: a cap in USD: before a call that might pass it the batch pauses, until ``resume_batch`` gives
                 it more. Calls count with what they cost; in flight, lost or cut off, with the most they can.
+            fallbacks: as ``enqueue``; without them a batch waits for a provider that is left alone.
 
         Raises:
             UnknownNameError, ConflictError, ServiceUnavailableError: as ``enqueue``.
@@ -153,7 +162,7 @@ class Producer:
             UsageError: the cap is no amount of money.
         """
         check_name("name", name)
-        target = self._target(kind, provider, model, reuse_s)
+        target = self._target(kind, provider, model, reuse_s, fallbacks)
         if max_cost_usd is not None:
             self._check_cap(target, max_cost_usd)
         self._broker_is_there()
@@ -211,18 +220,33 @@ class Producer:
         """A handle on a batch that was accepted earlier; raises UnknownNameError if there is none."""
         return BatchHandle(self.ledger, self.ledger.batch(batch_id).batch_id)
 
-    def _target(self, kind: str, provider: str, model: str | None, reuse_s: float | None) -> Target:
+    def _target(
+        self,
+        kind: str,
+        provider: str,
+        model: str | None,
+        reuse_s: float | None,
+        fallbacks: Sequence[str],
+        when_down: str = "wait",
+    ) -> Target:
         asks_a_model = kind_named(kind).request is not None
+        chain = (provider, *fallbacks)
+        if len(set(chain)) < len(chain):
+            raise InvalidInputError(((0, "fallbacks: a provider is named twice"),))
+        if when_down not in get_args(WhenDown):
+            raise InvalidInputError(((0, f"when_down: one of {', '.join(get_args(WhenDown))}"),))
+        if fallbacks and not asks_a_model:
+            raise InvalidInputError(((0, f"fallbacks: {kind} looks at one provider, no other can answer for it"),))
         self.registry.check(REGISTRY_MAX_AGE_S)
-        enabled = self.registry.resolve(provider).provider.enabled
-        if asks_a_model and not enabled:
-            raise ConflictError(f"provider {provider} is disabled")
+        for provider_id in chain:
+            if not self.registry.resolve(provider_id).provider.enabled and asks_a_model:
+                raise ConflictError(f"provider {provider_id} is disabled")
         check_name("model", model)
         if reuse_s is not None and not 0 < reuse_s <= MAX_REUSE_S:
             raise InvalidInputError(((0, f"reuse_s: more than 0 and at most {MAX_REUSE_S:.0f} seconds"),))
         if reuse_s is not None and not asks_a_model:
             raise InvalidInputError(((0, f"reuse_s: jobs of kind {kind} look for themselves, each time"),))
-        return Target(kind, provider, model, reuse_s)
+        return Target(kind, provider, model, reuse_s, tuple(fallbacks), when_down == "fail")
 
     def _check_cap(self, target: Target, cap_usd: float) -> None:
         """Whether calls can be held against a cap."""
@@ -230,13 +254,15 @@ class Producer:
             raise UsageError(f"a cap on cost is an amount of USD, more than 0 and at most {MOST_CAP_USD:,.0f}")
         if kind_named(target.kind).request is None:
             raise ConflictError(f"jobs of the kind {target.kind} have no cost that could be capped")
-        provider = self.registry.resolve(target.provider_id).provider
-        if cost_usd(provider.model_named(target.model), 0, 0) is None:
-            raise ConflictError(
-                f"no price of {target.model or provider.default_model} is known, so its cost cannot be capped: state "
-                f"input_usd_per_million and output_usd_per_million with the models of {provider.id}, by `ticketflow "
-                "providers export` and `import`"
-            )
+        models = {target.provider_id: target.model, **dict.fromkeys(target.fallbacks)}
+        for provider_id, model in models.items():
+            provider = self.registry.resolve(provider_id).provider
+            if cost_usd(provider.model_named(model), 0, 0) is None:
+                raise ConflictError(
+                    f"no price of {model or provider.default_model} is known, so its cost cannot be capped: state "
+                    f"input_usd_per_million and output_usd_per_million with the models of {provider.id}, by "
+                    "`ticketflow providers export` and `import`"
+                )
 
     def _broker_is_there(self) -> None:
         """Asked before anything is written, so that a caller who gets an error has enqueued nothing.

@@ -17,6 +17,7 @@ from jobs.cost import cost_of, most_usd
 from jobs.records import CallEnd, CallStart, Origin
 from worker.adapters import Adapter
 from worker.budgets import Budgets, NoRoomError
+from worker.circuit import Circuits, is_ill
 from worker.clients import ClientCache
 from worker.limiter import Limiter, Place
 from worker.progress import Books, Progress, YieldError
@@ -57,6 +58,7 @@ class Caller:
         books: where intents are entered.
         load: loads what the client of a provider needs; may take its time.
         limiter: lets a call wait for its turn.
+        circuits: know which providers are left alone.
         calls_in_flight: most calls at once in this process.
     """
 
@@ -68,10 +70,11 @@ class Caller:
         books: Books,
         load: Callable[[Provider], object],
         limiter: Limiter,
+        circuits: Circuits,
         calls_in_flight: int,
     ) -> None:
         self._registry, self._keys, self._clients, self._books = registry, keys, clients, books
-        self._load, self._loaded, self._limiter = load, set[str](), limiter
+        self._load, self._loaded, self._limiter, self._circuits = load, set[str](), limiter, circuits
         self._budgets = Budgets(books)
         self._slots = asyncio.Semaphore(calls_in_flight)
         self._bulk_slots = asyncio.Semaphore(max(1, calls_in_flight - max(1, calls_in_flight // 10)))
@@ -103,6 +106,11 @@ class Caller:
             self._loaded.add(provider.type)
         return entry
 
+    def definition(self, provider_id: str) -> Provider | None:
+        """A provider as this process holds it; None where it does not."""
+        entry = self._registry.held(provider_id)
+        return entry.provider if entry else None
+
     async def key(self, provider: Provider, *, fresh: bool) -> ProviderKey | None:
         """The provider's key; one on this machine may do without."""
         try:
@@ -114,7 +122,7 @@ class Caller:
             raise
 
     async def call(self, progress: Progress, request: ChatRequest, *, fresh_key: bool = False) -> ChatReply:
-        """One paid call, by the definition and key as of when it is made.
+        """One paid call to the provider whose turn it is, by the definition and key as of when it is made.
 
         Args:
             progress: of the job; keeps what came of the call.
@@ -122,7 +130,7 @@ class Caller:
             fresh_key: ask the key's source first.
 
         Raises:
-            CallError: why there is no answer.
+            CallError: why there is no answer; ProviderUnavailableError: no call was made.
             LeaseLostError, YieldError: nothing was called, and nothing may be now.
         """
         while True:
@@ -132,8 +140,9 @@ class Caller:
                 await self._budgets.wait(progress, full.cost_usd, lambda: self.draining)
 
     async def _in_turn(self, progress: Progress, request: ChatRequest, *, fresh_key: bool) -> ChatReply:
-        provider_id = progress.claim.provider_id
+        provider_id = progress.provider_id
         prepared = await self.prepare(provider_id, fresh_key=fresh_key)
+        self._circuits.check(prepared.entry)
         async with self._limiter.place(progress, request) as place:
             while True:
                 try:
@@ -142,47 +151,61 @@ class Caller:
                     prepared = await self.prepare(provider_id, fresh_key=fresh_key)
 
     async def make(self, progress: Progress, prepared: Prepared, request: ChatRequest) -> ChatReply:
-        """One paid call as prepared: intent first, then the request, then what came of it into the progress.
+        """One paid call as prepared, also where the provider is left alone: somebody wants to know how it is.
 
         Raises:
             SupersededError: the definition is not that any more; nothing was called.
         """
         async with self._limiter.place(progress, request) as place:
-            return await self._make(progress, prepared, request, place)
+            return await self._make(progress, prepared, request, place, forced=True)
 
-    async def _make(self, progress: Progress, prepared: Prepared, request: ChatRequest, place: Place) -> ChatReply:
+    async def _make(
+        self, progress: Progress, prepared: Prepared, request: ChatRequest, place: Place, *, forced: bool = False
+    ) -> ChatReply:
         async with self._slot(progress.claim.queue):
             await place.punctual()
             if self.draining or time.monotonic() > progress.deadline:
                 raise YieldError
             self._check_current(prepared)  # waiting for a slot may have taken long
-            progress.origin = prepared.origin(progress.claim.model)
-            priced = prepared.entry.provider.model_named(progress.claim.model)
-            most = most_usd(priced, request)
-            start = CallStart(progress.claim.job_id, progress.claim.fence, progress.calls + 1, progress.origin, most)
-            await self._begin(start)
-            progress.calls = start.attempt
-            end = CallEnd(start.job_id, start.attempt, "cancelled")
-            try:
-                self._check_current(prepared, place)  # Postgres may have taken long over the intent
-                async with self.lease(prepared) as client:
-                    reply = await client.complete(progress.origin.model, request)
-            except SupersededError:
-                progress.superseded += 1
-                end = CallEnd(start.job_id, start.attempt, "superseded")
-                raise
-            except CallError as error:
-                tokens = error.input_tokens, error.output_tokens
-                progress.usage += Usage(*tokens)
-                end = CallEnd(start.job_id, start.attempt, error.error_type, error.status, *tokens)
-                raise
-            else:
-                usage = place.used = reply.usage
-                progress.usage += usage
-                end = CallEnd(start.job_id, start.attempt, "succeeded", 200, usage.input_tokens, usage.output_tokens)
-                return reply
-            finally:
-                progress.end(replace(end, cost_usd=cost_of(end, priced, most)), priced=most is not None)
+            async with self._circuits.call(prepared.entry, forced=forced) as is_probe:
+                try:
+                    return await self._on_the_books(progress, prepared, request, place)
+                except CallError as error:
+                    if is_probe and is_ill(error):  # as was to be expected
+                        progress.uncount()
+                    raise
+
+    async def _on_the_books(
+        self, progress: Progress, prepared: Prepared, request: ChatRequest, place: Place
+    ) -> ChatReply:
+        """Intent first, then the request, then what came of it into the progress."""
+        progress.origin = prepared.origin(progress.model)
+        priced = prepared.entry.provider.model_named(progress.model)
+        most = most_usd(priced, request)
+        start = CallStart(progress.claim.job_id, progress.claim.fence, progress.calls + 1, progress.origin, most)
+        await self._begin(start)
+        progress.begins(start.attempt)
+        end = CallEnd(start.job_id, start.attempt, "cancelled")
+        try:
+            self._check_current(prepared, place)  # Postgres may have taken long over the intent
+            async with self.lease(prepared) as client:
+                reply = await client.complete(progress.origin.model, request)
+        except SupersededError:
+            progress.uncount()
+            end = CallEnd(start.job_id, start.attempt, "superseded")
+            raise
+        except CallError as error:
+            tokens = error.input_tokens, error.output_tokens
+            progress.usage += Usage(*tokens)
+            end = CallEnd(start.job_id, start.attempt, error.error_type, error.status, *tokens)
+            raise
+        else:
+            usage = place.used = reply.usage
+            progress.usage += usage
+            end = CallEnd(start.job_id, start.attempt, "succeeded", 200, usage.input_tokens, usage.output_tokens)
+            return reply
+        finally:
+            progress.end(replace(end, cost_usd=cost_of(end, priced, most)), priced=most is not None)
 
     async def _begin(self, start: CallStart) -> None:
         """Enters the intent; whatever it raises, nothing was entered and nothing may be called."""

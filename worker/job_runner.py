@@ -14,17 +14,21 @@ from config.errors import (
     InternalError,
     InvalidOutputError,
     KeyUnavailableError,
+    ProviderRateLimitedError,
+    ProviderUnavailableError,
     ServiceUnavailableError,
     UnknownNameError,
 )
+from config.redis_names import INTERACTIVE_QUEUE
 from jobs.chat import ChatRequest
 from jobs.kind import Kind, describe
-from jobs.kinds import kind_named
+from jobs.kinds import KINDS, kind_named
 from jobs.records import Claim, Release, Settlement
 from worker.caller import Caller, LeaseLostError, SupersededError
+from worker.fallback import moves_on
 from worker.inspection import INSPECTIONS
 from worker.progress import Books, Progress, YieldError
-from worker.retry import Retry, RetryPolicy, decide
+from worker.retry import GiveUp, Retry, RetryPolicy, decide, policy_for
 from worker.reuse import earlier_result
 from worker.structured import parse_output, repair_request
 
@@ -34,13 +38,16 @@ SERVICE_WAIT_S = 2.0
 """How long a job waits in the queue when Vault or the registry cannot be asked; that is no failed attempt."""
 
 
+AT_ONCE = Retry(0.0)
+
+
 class JobRunner:
     """Runs jobs to their end, or puts them back.
 
     Args:
         caller: makes the calls.
         books: where ends are written.
-        policy: how often a call is repeated.
+        policy: how often a call is repeated, unless the kind or the provider says less.
     """
 
     def __init__(self, caller: Caller, books: Books, policy: RetryPolicy) -> None:
@@ -67,7 +74,7 @@ class JobRunner:
             claim: the job.
             deadline: ``time.monotonic()`` after which no further call is begun; what is not done then goes back.
         """
-        progress = Progress(claim, deadline, claim.attempts)
+        progress = Progress.of(claim, deadline)
         self._under_way[claim.job_id] = progress
         try:
             end = await self._outcome(progress)
@@ -98,23 +105,40 @@ class JobRunner:
             except SupersededError:  # a look at a provider that was changed meanwhile begins again
                 continue
             except YieldError as early:
-                return progress.release(early.wait_s)
+                if not _leaves_the_line(progress, early):
+                    return progress.release(early.wait_s)
+                step: Retry | Release | Settlement = AT_ONCE
             except (KeyUnavailableError, ServiceUnavailableError):
                 return progress.release(SERVICE_WAIT_S)
             except CallError as error:
-                decision = decide(
-                    error,
-                    progress.attempt,
-                    self._policy,
-                    random.random(),  # noqa: S311 - jitter, no secret
-                    key_was_fresh=fresh_key,
-                )
-                if not isinstance(decision, Retry):
-                    return progress.settlement("failed", error=error)
-                if time.monotonic() + decision.wait_s > progress.deadline:
-                    return progress.release(decision.wait_s)
-                fresh_key = decision.fresh_key
-                await self._wait(progress, decision.wait_s)
+                step = self._after(progress, error, fresh_key)
+            if not isinstance(step, Retry):
+                return step
+            fresh_key = step.fresh_key
+            await self._wait(progress, step.wait_s)
+
+    def _after(self, progress: Progress, error: CallError, fresh_key: bool) -> Retry | Release | Settlement:
+        """What follows a failed attempt: another one, here or at the next provider, the queue, or the end."""
+        decision = self._decided(progress, error, fresh_key)
+        if progress.has_fallback and moves_on(error, decision, is_urgent=_is_urgent(progress)):
+            progress.move_on(error)
+            return AT_ONCE
+        if not isinstance(decision, Retry):
+            return progress.settlement("failed", error=error)
+        return progress.release(decision.wait_s) if _goes_back(progress, error, decision) else decision
+
+    def _decided(self, progress: Progress, error: CallError, fresh_key: bool) -> Retry | GiveUp:
+        """What the retry policy says."""
+        kind, provider = KINDS.get(progress.claim.kind), self._caller.definition(progress.provider_id)
+        return decide(
+            error,
+            progress.attempt,
+            policy_for(self._policy, kind, provider, is_urgent=_is_urgent(progress)),
+            random.random(),  # noqa: S311 - jitter, no secret
+            tried_s=progress.tried_s,
+            key_was_fresh=fresh_key,
+            fail_fast=progress.claim.fail_fast,
+        )
 
     async def _wait(self, progress: Progress, wait_s: float) -> None:
         """Shows what has happened so far before a pause that may be long."""
@@ -135,12 +159,38 @@ class JobRunner:
             return earlier
         reply = await self._caller.call(progress, request, fresh_key=fresh_key)
         if request.json_schema is None:
-            return _plain(kind, reply.text, claim.provider_id)
+            return _plain(kind, reply.text, progress.provider_id)
         try:
             return _parsed(progress, kind, reply.text)
         except InvalidOutputError as problem:
             repaired = await self._caller.call(progress, repair_request(request, reply.text, str(problem)))
             return _parsed(progress, kind, repaired.text)
+
+
+def _is_urgent(progress: Progress) -> bool:
+    return progress.claim.queue == INTERACTIVE_QUEUE
+
+
+def _leaves_the_line(progress: Progress, early: YieldError) -> bool:
+    """A single job whose turn at a provider is far off goes to its next one; a batch waits for its turn."""
+    if not (early.wait_s and progress.has_fallback and _is_urgent(progress)):
+        return False
+    provider_id = progress.provider_id
+    words = f"{provider_id} has no turn for this job within {early.wait_s:.0f} s"
+    progress.move_on(ProviderRateLimitedError(provider_id, words, None, early.wait_s))
+    return True
+
+
+def _goes_back(progress: Progress, error: CallError, decision: Retry) -> bool:
+    """Whether a job waits in the queue rather than here.
+
+    A batch job whose provider is left alone does so at once, and leaves its place to other batches.
+    """
+    if isinstance(error, ProviderUnavailableError):
+        progress.begin_again()
+        if not _is_urgent(progress):
+            return True
+    return time.monotonic() + decision.wait_s > progress.deadline
 
 
 def _fault(claim: Claim) -> InternalError:
@@ -150,7 +200,7 @@ def _fault(claim: Claim) -> InternalError:
 def _parsed(progress: Progress, kind: Kind, text: str) -> str:
     """The output as JSON; a call whose answer is of no use ends as such, so that what was paid in vain is counted."""
     try:
-        return parse_output(text, kind.output, progress.claim.provider_id).model_dump_json()
+        return parse_output(text, kind.output, progress.provider_id).model_dump_json()
     except InvalidOutputError:
         progress.answer_is_invalid()
         raise

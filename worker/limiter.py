@@ -109,7 +109,7 @@ class Limiter:
         """
         if self._draining:
             raise YieldError
-        provider_id = progress.claim.provider_id
+        provider_id = progress.provider_id
         line = self._lines.get(provider_id)
         if is_limited(self._limits_of(provider_id)):
             line = self._line(provider_id)

@@ -1,5 +1,6 @@
 """A job under way: what has been done for it under one claim, and where that is written."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
@@ -49,15 +50,19 @@ class Books(Protocol):
 class Progress:
     """What has been done for a job under this claim; ``calls`` goes on from earlier ones.
 
-    ``superseded`` counts those of them that were never sent, since the provider was changed at the last moment;
-    ``stopped`` says that somebody asked for the job's end. ``digest`` is that of what is asked of a model, and
-    ``reused_from`` the job whose result served.
+    ``retries_from`` counts those of them that the budget of attempts is not for: made before the job was last asked to
+    run or at another provider, never sent since the provider was changed at the last moment, or probes of one that was
+    known to be ill. ``stopped`` says that somebody asked for the job's end. ``digest`` is that of what is asked of a
+    model, and ``reused_from`` the job whose result served.
     """
 
     claim: Claim
     deadline: float
     calls: int
-    superseded: int = 0
+    retries_from: int = 0
+    position: int = 0
+    fallback_reason: str | None = None
+    tried_since: float | None = None
     stopped: bool = False
     digest: bytes | None = None
     reused_from: UUID | None = None
@@ -66,10 +71,58 @@ class Progress:
     origin: Origin | None = None
     ended: list[LedgerEntry] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, claim: Claim, deadline: float) -> "Progress":
+        """Where a job goes on that was claimed just now; ``deadline`` is by ``time.monotonic()``."""
+        since = None if claim.tried_s is None else time.monotonic() - claim.tried_s
+        reason = claim.fallback_reason if claim.fallback_position else None
+        return cls(claim, deadline, claim.attempts, claim.retries_from, claim.fallback_position, reason, since)
+
     @property
     def attempt(self) -> int:
         """The number of the call under way among those that the budget of attempts is for; from 1."""
-        return max(self.calls - self.superseded - self.claim.retries_from, 1)
+        return max(self.calls - self.retries_from, 1)
+
+    @property
+    def tried_s(self) -> float:
+        """How long the job has been tried for."""
+        return 0.0 if self.tried_since is None else time.monotonic() - self.tried_since
+
+    @property
+    def provider_id(self) -> str:
+        """The provider whose turn it is."""
+        return (self.claim.provider_id, *(self.claim.fallbacks or ()))[self.position]
+
+    @property
+    def model(self) -> str | None:
+        """The model that the job names, which is one of its first provider; None takes the provider's default."""
+        return None if self.position else self.claim.model
+
+    @property
+    def has_fallback(self) -> bool:
+        """Whether there is another provider to ask after this one."""
+        return self.position < len(self.claim.fallbacks or ())
+
+    def begins(self, call: int) -> None:
+        """A call of that number is under way."""
+        self.calls = call
+        if self.tried_since is None:
+            self.tried_since = time.monotonic()
+
+    def uncount(self) -> None:
+        """The last call does not count as an attempt."""
+        self.retries_from += 1
+
+    def move_on(self, error: CallError) -> None:
+        """The next provider is asked, with a budget of attempts of its own."""
+        self.fallback_reason = self.fallback_reason or f"{error.error_type}: {error}"
+        self.position, self.retries_from = self.position + 1, self.calls
+
+    def begin_again(self) -> None:
+        """None of the providers can be asked now: whichever is back first will be."""
+        self.fallback_reason = None
+        if self.position:
+            self.position, self.retries_from = 0, self.calls
 
     def end(self, end: CallEnd, *, priced: bool) -> None:
         """Takes in what came of a call; ``priced`` says whether the price of such calls is known."""
@@ -99,6 +152,7 @@ class Progress:
             self._content_key(state),
             self.reused_from,
             self.cost_usd,
+            self.fallback_reason,
         )
 
     def _content_key(self, state: str) -> UUID | None:
@@ -109,5 +163,15 @@ class Progress:
 
     def release(self, wait_s: float = 0.0) -> Release:
         """Back to the queue."""
-        used = self.usage.input_tokens, self.usage.output_tokens
-        return Release(self.claim.job_id, self.claim.fence, self.calls, wait_s, *used, self.cost_usd)
+        return Release(
+            self.claim.job_id,
+            self.claim.fence,
+            self.calls,
+            wait_s,
+            self.usage.input_tokens,
+            self.usage.output_tokens,
+            self.cost_usd,
+            self.retries_from,
+            self.position,
+            self.fallback_reason,
+        )

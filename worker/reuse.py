@@ -35,7 +35,7 @@ async def earlier_result(
     claim = progress.claim
     if not claim.reuse_s:
         return None
-    model = claim.model or (await caller.resolve(claim.provider_id)).provider.default_model
+    model = progress.model or (await caller.resolve(progress.provider_id)).provider.default_model
     earlier = await books.earlier_result(Wanted(content_key(progress.digest, model), claim.reuse_s))
     if earlier is None:
         return None

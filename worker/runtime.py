@@ -34,6 +34,8 @@ from jobs.work import WorkLedger
 from worker.adapters import adapter_class, make_adapter
 from worker.books import THREADS, LedgerBooks
 from worker.caller import Caller
+from worker.circuit import Circuits
+from worker.circuit_exchange import CircuitExchange
 from worker.clients import ClientCache
 from worker.job_runner import JobRunner
 from worker.limiter import Limiter
@@ -202,6 +204,7 @@ class Runtime:
         self._limits_redis = connect_redis(settings.redis_url, EXCHANGE_TIMEOUT_S)
         exchange = LimitExchange(self._limits_redis, settings.redis_url, self.worker_id, settings.lease_s)
         self._limiter = Limiter(self._limits_of, exchange, settings.lease_s)
+        self._circuits = Circuits(CircuitExchange(self._limits_redis, settings.redis_url, self.worker_id))
         self._caller = Caller(
             self.registry,
             self._keys,
@@ -209,9 +212,12 @@ class Runtime:
             self._books,
             lambda provider: adapter_class(provider, settings),
             self._limiter,
+            self._circuits,
             settings.calls_in_flight,
         )
-        self._runner = JobRunner(self._caller, self._books, RetryPolicy(settings.max_attempts))
+        self._runner = JobRunner(
+            self._caller, self._books, RetryPolicy(settings.max_attempts, total_time_s=settings.total_time_s)
+        )
         self._slices = SliceRunner(self._books, self._runner, self._dispatcher, settings)
 
     def _limits_of(self, provider_id: str) -> Limits:
@@ -241,6 +247,7 @@ class Runtime:
         if self._running:
             await asyncio.wait(self._running, timeout=5)
         await self._limiter.close()
+        await self._circuits.close()
         self._limits_redis.connection_pool.disconnect()
         await self._session.close()
 

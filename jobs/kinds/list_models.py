@@ -13,4 +13,4 @@ class ModelList(BaseModel):
     models: tuple[Model, ...]
 
 
-KIND = Kind("list_models", Nothing, ModelList, None)
+KIND = Kind("list_models", Nothing, ModelList, None, max_attempts=3, total_time_s=30.0)

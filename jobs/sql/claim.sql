@@ -24,8 +24,13 @@ WITH named AS (
         started_at = coalesce(jobs.started_at, now())
     FROM picked WHERE jobs.id = picked.id
     RETURNING jobs.id, jobs.batch_id, jobs.kind, jobs.provider_id, jobs.model, jobs.queue, jobs.input::text AS input,
-              jobs.fence, jobs.attempts, jobs.retries_from,
-              coalesce(jobs.reuse_s, picked.reuse_s, 0) AS reuse_s
+              jobs.fence, jobs.attempts, jobs.retries_from, jobs.fallbacks, jobs.fallback_position, jobs.fallback_reason,
+              jobs.fail_fast, coalesce(jobs.reuse_s, picked.reuse_s, 0) AS reuse_s,
+              extract(epoch FROM now() - CASE  -- how long it has been tried for; only who was called for is looked up
+                  WHEN jobs.queue = 'interactive' THEN jobs.started_at
+                  WHEN jobs.attempts > 0 THEN
+                      (SELECT min(c.started_at) FROM calls c WHERE c.job_id = jobs.id AND c.started_at >= jobs.started_at)
+              END)::float8 AS tried_s
 ), counted AS (
     SELECT batch_id, count(*) AS n FROM claimed WHERE batch_id IS NOT NULL GROUP BY batch_id
 ), held AS (

@@ -3,8 +3,10 @@
 WITH given AS (
     SELECT * FROM unnest(
         %(job_ids)s::uuid[], %(fences)s::bigint[], %(attempts)s::int[], %(waits_s)s::float8[],
-        %(input_tokens)s::int[], %(output_tokens)s::int[], %(costs_usd)s::numeric(20, 9)[]
-    ) AS g (job_id, fence, attempts, wait_s, input_tokens, output_tokens, cost_usd)
+        %(input_tokens)s::int[], %(output_tokens)s::int[], %(costs_usd)s::numeric(20, 9)[], %(retries_from)s::int[],
+        %(fallback_positions)s::smallint[], %(fallback_reasons)s::text[]
+    ) AS g (job_id, fence, attempts, wait_s, input_tokens, output_tokens, cost_usd, retries_from, fallback_position,
+            fallback_reason)
 ), ours AS (
     SELECT j.id, j.cancel_asked OR j.stale AS ends FROM jobs j JOIN given g ON j.id = g.job_id
     WHERE j.state = 'running' AND j.fence = g.fence
@@ -16,6 +18,9 @@ WITH given AS (
         error_message = CASE WHEN jobs.stale THEN 'a newer revision was accepted: job ' || jobs.superseded_by END,
         worker_id = NULL, attempts = g.attempts, sent_at = now(),
         input_tokens = jobs.input_tokens + g.input_tokens, output_tokens = jobs.output_tokens + g.output_tokens,
+        retries_from = coalesce(g.retries_from, jobs.retries_from),
+        fallback_position = coalesce(g.fallback_position, jobs.fallback_position),
+        fallback_reason = coalesce(g.fallback_reason, jobs.fallback_reason),
         not_before = CASE WHEN g.wait_s > 0 THEN now() + make_interval(secs => g.wait_s) ELSE '-infinity' END
     FROM given g JOIN ours o ON o.id = g.job_id
     WHERE jobs.id = g.job_id

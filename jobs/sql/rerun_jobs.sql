@@ -9,7 +9,7 @@ WITH ended AS (
     SET state = 'queued', result = NULL, error_type = NULL, error_message = NULL, answered_by = NULL,
         provider_generation = NULL, key_version = NULL, answered_model = NULL, started_at = NULL, finished_at = NULL,
         worker_id = NULL, retries_from = jobs.attempts, losses = 0, not_before = '-infinity', cancel_asked = false,
-        content_key = NULL, reused_from = NULL,
+        content_key = NULL, reused_from = NULL, fallback_position = 0, fallback_reason = NULL,
         reuse_s = CASE WHEN ended.state = 'succeeded' THEN 0 ELSE jobs.reuse_s END,
         sent_at = CASE WHEN jobs.batch_id IS NULL THEN now() END
     FROM ended WHERE jobs.id = ended.id

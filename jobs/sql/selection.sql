@@ -1,7 +1,8 @@
 -- Jobs by what may be asked for; an argument that is null asks for nothing. Used as the inner part of other statements.
 SELECT id, custom_id, batch_id, kind, provider_id, coalesce(answered_model, model) AS model, state, result,
        error_type, error_message, input_tokens, output_tokens, answered_by, provider_generation, key_version, attempts,
-       reused_from, revision, stale, superseded_by, created_at, started_at, finished_at
+       reused_from, revision, stale, superseded_by, fallbacks, fallback_reason,
+       nullif(not_before, '-infinity') AS not_before, created_at, started_at, finished_at
 FROM jobs
 WHERE (%(provider_id)s::text IS NULL OR coalesce(answered_by, provider_id) = %(provider_id)s)
   AND (%(first_generation)s::bigint IS NULL OR provider_generation >= %(first_generation)s)

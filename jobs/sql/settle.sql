@@ -4,9 +4,10 @@ WITH done AS (
         %(job_ids)s::uuid[], %(fences)s::bigint[], %(states)s::text[], %(results)s::json[], %(error_types)s::text[],
         %(error_messages)s::text[], %(attempts)s::int[], %(input_tokens)s::int[], %(output_tokens)s::int[],
         %(provider_ids)s::text[], %(generations)s::bigint[], %(key_versions)s::int[], %(models)s::text[],
-        %(content_keys)s::uuid[], %(reused_from)s::uuid[], %(costs_usd)s::numeric(20, 9)[]
+        %(content_keys)s::uuid[], %(reused_from)s::uuid[], %(costs_usd)s::numeric(20, 9)[], %(fallback_reasons)s::text[]
     ) AS d (job_id, fence, state, result, error_type, error_message, attempts, input_tokens, output_tokens,
-            answered_by, provider_generation, key_version, answered_model, content_key, reused_from, cost_usd)
+            answered_by, provider_generation, key_version, answered_model, content_key, reused_from, cost_usd,
+            fallback_reason)
 ), ours AS (
     SELECT j.id FROM jobs j JOIN done d ON j.id = d.job_id
     WHERE j.state = 'running' AND j.fence = d.fence
@@ -18,7 +19,7 @@ WITH done AS (
         output_tokens = jobs.output_tokens + d.output_tokens,
         answered_by = d.answered_by, provider_generation = d.provider_generation, key_version = d.key_version,
         answered_model = d.answered_model, content_key = d.content_key, reused_from = d.reused_from,
-        finished_at = now()
+        fallback_reason = d.fallback_reason, finished_at = now()
     FROM done d JOIN ours o ON o.id = d.job_id
     WHERE jobs.id = d.job_id
     RETURNING jobs.id, jobs.batch_id, jobs.state, jobs.reused_from, d.input_tokens, d.output_tokens, d.cost_usd

@@ -15,7 +15,7 @@ from producer.commands.batch_files import (
     one_document,
     show_preview,
 )
-from producer.commands.jobs import ModelOption, ProviderOption, ReuseOption
+from producer.commands.jobs import FallbackOption, ModelOption, ProviderOption, ReuseOption, provider_ids
 from producer.commands.output import AsJson, emit, fields, note, table, usd
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def submit(
     kind: Annotated[str, typer.Option(help="Job kind, such as summarise_ticket.")],
     provider: ProviderOption,
     model: ModelOption = None,
+    fallback: FallbackOption = None,
     input_format: FormatOption = None,
     maps: MapOption = None,
     dry_run: Annotated[
@@ -83,7 +84,14 @@ def submit(
         taking = open_results(results, kind, results_format) if results else nullcontext()
         with Producer.from_env() as producer, taking as out:
             handle = producer.submit_batch(
-                kind, intake, provider=provider, model=model, name=name, reuse_s=reuse_s, max_cost_usd=max_cost
+                kind,
+                intake,
+                provider=provider,
+                model=model,
+                name=name,
+                reuse_s=reuse_s,
+                max_cost_usd=max_cost,
+                fallbacks=provider_ids(fallback),
             )
             _report_skipped(intake.problems)
             if not handle.is_new:

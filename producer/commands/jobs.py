@@ -1,6 +1,7 @@
 """``ticketflow enqueue`` and ``ticketflow jobs``: single jobs."""
 
 import json
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -8,6 +9,14 @@ import typer
 from producer.commands.output import AsJson, emit, fields, note, table, usd
 
 app = typer.Typer(no_args_is_help=True)
+
+
+class WhenDown(StrEnum):
+    """What ``--when-down`` takes."""
+
+    wait = "wait"
+    fail = "fail"
+
 
 ModelOption = Annotated[str | None, typer.Option(help="A model of the provider; its default if not given.")]
 ProviderOption = Annotated[str, typer.Option(help="Id of the provider that is to answer.")]
@@ -20,6 +29,16 @@ ReuseOption = Annotated[
     ),
 ]
 
+FallbackOption = Annotated[
+    list[str] | None,
+    typer.Option("--fallback", metavar="ID[,ID…]", help="Providers to ask, in order, if that one cannot answer."),
+]
+
+
+def provider_ids(given: list[str] | None) -> tuple[str, ...]:
+    """The ids in an option that may be repeated and may hold several."""
+    return tuple(part.strip() for value in given or () for part in value.split(",") if part.strip())
+
 
 def register(root: typer.Typer) -> None:
     """Adds the commands that stand on their own."""
@@ -30,6 +49,11 @@ def enqueue(
     kind: Annotated[str, typer.Argument(help="Job kind, such as summarise_ticket or complete.")],
     provider: ProviderOption,
     model: ModelOption = None,
+    fallback: FallbackOption = None,
+    when_down: Annotated[
+        WhenDown,
+        typer.Option(help="While every provider named is known to be failing: wait for the first, or fail at once."),
+    ] = WhenDown.wait,
     input_file: Annotated[
         str, typer.Option("--input", metavar="FILE", help="File with the input as JSON; - is standard input.")
     ] = "-",
@@ -69,6 +93,8 @@ def enqueue(
             reuse_s=reuse_s,
             supersede_key=supersede_key,
             revision=revision,
+            fallbacks=provider_ids(fallback),
+            when_down=when_down.value,
         )
         if not job.is_new:
             note(f"job {job.job_id} was there already: nothing was enqueued again")
@@ -80,7 +106,7 @@ def enqueue(
 
 @app.command()
 def show(job_id: Annotated[str, typer.Argument(metavar="JOB_ID")], as_json: AsJson = False) -> None:
-    """Show one job with its attempts."""
+    """Show one job with its attempts: who was called after what wait, and what came of it."""
     from producer import Producer
 
     with Producer.from_env() as producer:
@@ -93,10 +119,13 @@ def show(job_id: Annotated[str, typer.Argument(metavar="JOB_ID")], as_json: AsJs
         if calls:
             print()
             rows = [
-                (c.attempt, c.provider_id, c.model, c.outcome or "in flight", c.status, c.duration_ms, usd(c.cost_usd))
+                (
+                    *(c.attempt, c.wait_ms, c.provider_id, c.model, c.outcome or "in flight", c.status, c.duration_ms),
+                    usd(c.cost_usd),
+                )
                 for c in calls
             ]
-            table(("ATTEMPT", "PROVIDER", "MODEL", "OUTCOME", "STATUS", "MS", "USD"), rows)
+            table(("ATTEMPT", "WAITED MS", "PROVIDER", "MODEL", "OUTCOME", "STATUS", "MS", "USD"), rows)
 
     emit(as_json, document, text)
 
@@ -133,6 +162,7 @@ def _parsed(text: bytes, name: str) -> Any:
 def _print_job(job: dict[str, Any]) -> None:
     usage, error = job.pop("usage"), job.pop("error")
     result = job.pop("result")
+    job["fallbacks"] = ", ".join(job["fallbacks"]) or None
     fields(job.items())
     fields([("tokens", f"{usage['input_tokens']} in, {usage['output_tokens']} out")])
     if error:

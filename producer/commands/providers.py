@@ -11,6 +11,7 @@ from producer.commands.output import AsJson, emit, fields, table
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from config.circuits import CircuitState
     from config.provider_store import ProviderStore
     from config.registry import Entry
     from producer.convergence import Convergence
@@ -22,6 +23,8 @@ NAME_HELP = "What people read, up to 50 characters."
 URL_HELP = "HTTPS, or HTTP to localhost, such as http://localhost:11434/v1."
 MODEL_HELP = "The model that jobs use unless they name another."
 TIMEOUT_HELP = "Deadline of one call in seconds."
+ATTEMPTS_HELP = "Most calls for one job; 0 is the workers' default."
+TOTAL_HELP = "No further attempt at a job after so many seconds; 0 is the workers' default."
 STRUCTURED = typer.Option("--structured-output/--no-structured-output", help="The endpoint honours JSON schemas.")
 MULTIMODAL = typer.Option("--multimodal/--no-multimodal", help="Its models take images.")
 RequestsOption = Annotated[
@@ -29,6 +32,8 @@ RequestsOption = Annotated[
 ]
 TokensOption = Annotated[int | None, typer.Option(help="Most tokens a minute, in and out; 0 is no limit.", min=0)]
 InFlightOption = Annotated[int | None, typer.Option(help="Most calls at once, over all workers; 0 is no limit.", min=0)]
+AttemptsOption = Annotated[int | None, typer.Option(help=ATTEMPTS_HELP, min=0)]
+TotalTimeOption = Annotated[float | None, typer.Option(help=TOTAL_HELP, min=0)]
 WaitOption = Annotated[
     float, typer.Option("--wait", metavar="SECONDS", min=0, help="Wait for the workers to follow, at most so long.")
 ]
@@ -42,17 +47,26 @@ def list_providers(as_json: AsJson = False) -> None:
 
     with Producer.from_env() as producer:
         snapshot = producer.providers.load()
-    entries = [snapshot.entries[key] for key in sorted(snapshot.entries)]
+        entries = [snapshot.entries[key] for key in sorted(snapshot.entries)]
+        circuits = _circuits(producer, entries)
     damaged = [{"id": key, "reason": reason} for key, reason in sorted(snapshot.damaged.items())]
-    document = {"generation": snapshot.generation, "providers": list(map(_document, entries)), "damaged": damaged}
+    document = {
+        "generation": snapshot.generation,
+        "providers": [_document(entry, circuits) for entry in entries],
+        "damaged": damaged,
+    }
 
     def text() -> None:
         rows = [
-            (p.id, p.name, p.type, p.base_url, p.default_model, "yes" if p.enabled else "no", entry.generation)
+            (
+                *(p.id, p.name, p.type, p.base_url, p.default_model, "yes" if p.enabled else "no"),
+                circuits.get(p.id, "unknown"),
+                entry.generation,
+            )
             for entry in entries
             for p in (entry.provider,)
         ]
-        table(("ID", "NAME", "TYPE", "BASE URL", "DEFAULT MODEL", "ENABLED", "GENERATION"), rows)
+        table(("ID", "NAME", "TYPE", "BASE URL", "DEFAULT MODEL", "ENABLED", "CIRCUIT", "GENERATION"), rows)
         for entry in damaged:
             print(f"set aside: {entry['id']}: {entry['reason']}")
 
@@ -66,7 +80,7 @@ def show(provider_id: ProviderArgument, as_json: AsJson = False) -> None:
 
     with Producer.from_env() as producer:
         entry = producer.registry.resolve(provider_id)
-    document = _document(entry)
+        document = _document(entry, _circuits(producer, [entry]))
     emit(as_json, document, lambda: fields((k, v) for k, v in document.items() if not isinstance(v, list | dict)))
 
 
@@ -85,6 +99,8 @@ def add(
     tokens_per_minute: TokensOption = None,
     calls_in_flight: InFlightOption = None,
     timeout_s: Annotated[float, typer.Option(help=TIMEOUT_HELP)] = 60.0,
+    max_attempts: AttemptsOption = None,
+    total_time_s: TotalTimeOption = None,
     check: Annotated[bool, typer.Option("--check/--no-check", help="Have a worker try it at once.")] = True,
     wait_s: WaitOption = 5.0,
     as_json: AsJson = False,
@@ -103,6 +119,7 @@ def add(
             "capabilities": {"structured_output": structured_output, "multimodal": multimodal},
             "limits": _limits(requests_per_minute, tokens_per_minute, calls_in_flight),
             "timeout_s": timeout_s,
+            **_bounds(max_attempts, total_time_s),
         }
     )
     more = (lambda producer: first_check(producer, provider.id)) if check else None
@@ -121,6 +138,8 @@ def set_fields(
     tokens_per_minute: TokensOption = None,
     calls_in_flight: InFlightOption = None,
     timeout_s: Annotated[float | None, typer.Option(help=TIMEOUT_HELP)] = None,
+    max_attempts: AttemptsOption = None,
+    total_time_s: TotalTimeOption = None,
     wait_s: WaitOption = 5.0,
     as_json: AsJson = False,
 ) -> None:
@@ -135,7 +154,7 @@ def set_fields(
         "capabilities": _given(structured_output=structured_output, multimodal=multimodal) or None,
         "limits": _limits(requests_per_minute, tokens_per_minute, calls_in_flight) or None,
     }
-    fields = _given(**given)
+    fields = _given(**given) | _bounds(max_attempts, total_time_s)
     if not fields:
         raise UsageError("name what is to change, such as --model")
     _change("changed", provider_id, lambda store: store.change(provider_id, fields), wait_s, as_json)
@@ -143,6 +162,11 @@ def set_fields(
 
 def _given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _bounds(max_attempts: int | None, total_time_s: float | None) -> dict[str, Any]:
+    given = _given(max_attempts=max_attempts, total_time_s=total_time_s)
+    return {name: value or None for name, value in given.items()}
 
 
 def _limits(
@@ -271,5 +295,18 @@ def _checked(given: str) -> str:
     return key
 
 
-def _document(entry: "Entry") -> dict[str, Any]:
-    return {**entry.provider.model_dump(mode="json"), "generation": entry.generation}
+def _circuits(producer: "Producer", entries: "list[Entry]") -> "dict[str, CircuitState]":
+    """Whether providers are left alone; empty while Redis is away, since it alone knows."""
+    from config.circuits import CircuitBoard
+    from config.errors import ServiceUnavailableError
+
+    try:
+        board = CircuitBoard(producer.redis, producer.settings.redis_url)
+        return board.states((entry.provider.id, entry.generation) for entry in entries)
+    except ServiceUnavailableError:
+        return {}
+
+
+def _document(entry: "Entry", circuits: "dict[str, CircuitState]") -> dict[str, Any]:
+    circuit = circuits.get(entry.provider.id)
+    return {**entry.provider.model_dump(mode="json"), "generation": entry.generation, "circuit": circuit}

@@ -200,6 +200,41 @@ def test_a_wait_is_kept_and_overdue_hints_come_again(ledger: Ledger, work: WorkL
     assert work.take_overdue(-1.0, ["interactive"], 100, 3) == []
 
 
+def test_where_a_job_stands_with_its_providers_is_kept(ledger: Ledger, work: WorkLedger) -> None:
+    target = Target("complete", "groq", "some-model", fallbacks=("openai", "gemini"), fail_fast=True)
+    job_id = ledger.accept(target, NewJob('{"prompt": "a"}'))
+    (claim,) = work.claim([job_id])
+    assert (claim.fallbacks, claim.fallback_position, claim.fail_fast) == (["openai", "gemini"], 0, True)
+    stand = {"retries_from": 2, "fallback_position": 1, "fallback_reason": "ProviderServerError: groq answered 503"}
+    work.record([Release(job_id, claim.fence, 2, 0.0, 0, 0, **stand)])  # type: ignore[arg-type]
+    (again,) = work.claim([job_id])
+    assert {name: getattr(again, name) for name in stand} == stand
+    work.record([Release(job_id, again.fence, 3, 900.0)])
+    waiting = ledger.job(str(job_id))
+    assert waiting.fallback_reason == stand["fallback_reason"], "a sweeper that puts it back knows nothing of it"
+    assert waiting.next_attempt_at is not None
+    assert (waiting.next_attempt_at - waiting.created_at).total_seconds() >= 900
+    assert waiting.fallbacks == ("openai", "gemini")
+
+
+def test_how_long_a_job_was_tried_for(database: Database, ledger: Ledger, work: WorkLedger) -> None:
+    """Single jobs since their first claim, those of batches since their first call: a batch waits for its turns."""
+    single = ledger.accept(TARGET, NewJob('{"prompt": "a"}'))
+    _, (bulk,) = batch_of(ledger, 1)
+    claims = {claim.job_id: claim for claim in work.claim([single, bulk])}
+    assert claims[bulk].tried_s is None
+    assert (claims[single].tried_s or 0.0) >= 0.0
+    assert work.begin_calls([CallStart(bulk, claims[bulk].fence, 1, ORIGIN)]) == ["begun"]
+    work.record([CallEnd(bulk, 1, "ProviderServerError", 503)])
+    work.record([Release(bulk, claims[bulk].fence, 1), Release(single, claims[single].fence, 0)])
+    database.query("UPDATE calls SET started_at = started_at - interval '100 s'")
+    database.query("UPDATE jobs SET started_at = started_at - interval '300 s'")
+    again = {claim.job_id: claim.tried_s or 0.0 for claim in work.claim([single, bulk])}
+    assert 100 <= again[bulk] < 300 <= again[single]
+    (call,) = ledger.calls(str(bulk))
+    assert (call.wait_ms, call.outcome) == (None, "ProviderServerError")
+
+
 def test_a_batch_that_nobody_feeds_is_found(ledger: Ledger, work: WorkLedger) -> None:
     batch_id, _ = ledger.accept_batch(TARGET, inputs(5))
     assert work.starved_batches() == [batch_id]

@@ -144,7 +144,7 @@ def accepting(producer: Producer, prompt: str, terms: Terms) -> Iterator[tuple[p
     """Another process in the midst of accepting a job, and the job's id."""
     job = KINDS["complete"].accept({"prompt": prompt})
     row = {"id": new_id(), "custom_id": None, "kind": "complete", "provider_id": "groq", "model": None}
-    more = {"queue": "interactive", "input": job.input, "reuse_s": None}
+    more = {"queue": "interactive", "input": job.input, "reuse_s": None, "fallbacks": None, "fail_fast": False}
     with psycopg.connect(producer.settings.database_url, row_factory=dict_row) as connection:
         yield connection, str(accept(connection, row | more, terms).job_id)
 

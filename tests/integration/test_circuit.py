@@ -1,0 +1,318 @@
+"""The circuit of a provider: real Valkey, and circuits that stand for processes of their own."""
+
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable
+from math import inf
+from typing import Any
+
+import pytest
+import redis
+
+from config.circuits import CircuitBoard
+from config.errors import (
+    CallError,
+    ProviderRateLimitedError,
+    ProviderServerError,
+    ProviderUnavailableError,
+)
+from config.providers import builtin_providers
+from config.redis_link import connect_redis
+from config.registry import Entry
+from tests.conftest import Stack
+from worker.circuit import Circuits
+from worker.circuit_exchange import CircuitAnswer, CircuitExchange, CircuitReport
+
+GROQ = Entry(builtin_providers()["groq"], 7)
+KEY = "ticketflow:circuit:groq"
+SECONDS = 20.0
+"""Longer than anything here takes; who waits for so long has failed."""
+
+ILL = ProviderServerError("groq", "groq answered 503", 503)
+SLOWER = ProviderRateLimitedError("groq", "groq answered 429", 429)
+
+
+class Processes:
+    """Makes circuits that share one Redis."""
+
+    def __init__(self, url: str) -> None:
+        self.url, self.made = url, list[Circuits]()
+        self.client: redis.Redis = connect_redis(url)
+
+    def start(self, url: str | None = None) -> Circuits:
+        self.made.append(Circuits(self.exchange(url)))
+        return self.made[-1]
+
+    def exchange(self, url: str | None = None) -> CircuitExchange:
+        url = url or self.url
+        return CircuitExchange(connect_redis(url, 0.5), url, f"w{len(self.made)}")
+
+    def edit(self, change: Callable[[dict[str, Any]], object]) -> None:
+        """Changes what is remembered, in place of time that passes."""
+        state = json.loads(str(self.client.get(KEY)))
+        change(state)
+        self.client.set(KEY, json.dumps(state))
+
+    def is_over(self) -> None:
+        """The time is over for which the provider is left alone."""
+        self.edit(lambda state: state.update(until_ms=1))
+
+    @property
+    def state(self) -> str:
+        return CircuitBoard(self.client, self.url).states([("groq", 7)])["groq"]
+
+
+@pytest.fixture
+async def processes(stack: Stack) -> AsyncIterator[Processes]:
+    processes = Processes(stack.settings.redis_url)
+    yield processes
+    for made in processes.made:
+        await made.close()
+    processes.client.close()
+
+
+async def call(circuits: Circuits, error: CallError | None = None, entry: Entry = GROQ, forced: bool = False) -> str:
+    """What came of one call that ends so, if it is made."""
+    try:
+        async with circuits.call(entry, forced=forced) as is_probe:
+            if error:
+                raise error
+    except ProviderUnavailableError:
+        return "none"
+    except CallError:
+        return "probe failed" if is_probe else "failed"
+    return "probed" if is_probe else "made"
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not condition():  # noqa: ASYNC110 - what is waited for is in Redis
+            await asyncio.sleep(0.01)
+
+
+async def fail(circuits: Circuits, processes: Processes, error: CallError = ILL, entry: Entry = GROQ) -> None:
+    """Calls that fail until there are no more."""
+    async with asyncio.timeout(SECONDS):
+        while await call(circuits, error, entry) == "failed":  # noqa: ASYNC110 - what is waited for is in Redis
+            await asyncio.sleep(0.01)
+    processes.edit(lambda state: state.update(until_ms=2e15))  # however slow this machine is
+
+
+async def until_called(circuits: Circuits, outcome: str) -> None:
+    async with asyncio.timeout(SECONDS):
+        while await call(circuits) != outcome:  # noqa: ASYNC110 - what is waited for is in Redis
+            await asyncio.sleep(0.02)
+
+
+def passes_the_check(circuits: Circuits) -> bool:
+    try:
+        circuits.check(GROQ)
+    except ProviderUnavailableError:
+        return False
+    return True
+
+
+def told(processes: Processes, calls: int, failed: int, **more: Any) -> CircuitAnswer:
+    return processes.exchange()("groq", CircuitReport(7, calls, failed, **more))
+
+
+def aged(processes: Processes, by: int = 1) -> None:
+    """What was counted moves into the past, by so many quarters of a second."""
+    processes.edit(lambda state: state.update(buckets=[[b[0] - by, *b[1:]] for b in state["buckets"]]))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "is_open"),
+    [
+        ((10, 10), (10, 10), True),
+        ((10, 10), (9, 9), False),
+        ((100, 0), (100, 100), True),
+        ((100, 0), (99, 99), False),
+        ((0, 0), (500, 500), False),
+        ((1000, 499), (2, 0), False),
+        ((1000, 500), (1, 1), True),
+    ],
+    ids=["enough", "too few", "half", "less than half", "one moment alone", "long less", "long half"],
+)
+def test_it_opens_when_half_of_the_calls_fail(
+    stack: Stack, before: tuple[int, int], now: tuple[int, int], is_open: bool
+) -> None:
+    processes = Processes(stack.settings.redis_url)
+    if before != (0, 0):
+        assert not told(processes, *before).open, "a moment is not enough"
+        aged(processes)
+    assert told(processes, *now).open is is_open
+    assert processes.state == ("open" if is_open else "closed")
+    processes.client.close()
+
+
+def test_an_outage_is_seen_at_once_however_well_it_went_before(stack: Stack) -> None:
+    processes = Processes(stack.settings.redis_url)
+    for _ in range(8):
+        told(processes, 1000, 0)
+        aged(processes)
+    told(processes, 200, 200)
+    aged(processes)
+    assert told(processes, 1, 1).open
+    processes.client.close()
+
+
+def test_what_is_old_is_forgotten(stack: Stack) -> None:
+    processes = Processes(stack.settings.redis_url)
+    told(processes, 50, 50)
+    aged(processes, 40)
+    assert not told(processes, 1, 0).open
+    processes.client.close()
+
+
+def test_it_is_left_alone_for_longer_each_time(stack: Stack) -> None:
+    processes = Processes(stack.settings.redis_url)
+    told(processes, 50, 50)
+    aged(processes)
+    answer = told(processes, 50, 50)
+    spans = [answer.wait_s]
+    for _ in range(5):
+        assert not told(processes, 0, 0, ask_ms=60_000).yours, "not yet"
+        processes.is_over()
+        assert processes.state == "half-open"
+        assert told(processes, 0, 0, ask_ms=60_000).yours
+        answer = told(processes, 0, 0, probe="ill")
+        assert (answer.event, answer.yours) == ("still", False)
+        spans.append(answer.wait_s)
+    assert spans == [5, 10, 20, 40, 60, 60]
+    processes.is_over()
+    assert told(processes, 0, 0, ask_ms=60_000).yours
+    assert told(processes, 0, 0, probe="well").event == "closed"
+    told(processes, 50, 50)
+    aged(processes)
+    assert told(processes, 50, 50).wait_s == 60, "it had only just recovered"
+    processes.client.close()
+
+
+def test_one_probe_in_the_whole_cluster_and_a_dead_prober_blocks_nobody(stack: Stack) -> None:
+    processes = Processes(stack.settings.redis_url)
+    told(processes, 50, 50)
+    aged(processes)
+    told(processes, 50, 50)
+    processes.is_over()
+    asked = [processes.exchange()("groq", CircuitReport(7, ask_ms=60_000)) for _ in range(5)]
+    assert [answer.yours for answer in asked] == [True, False, False, False, False]
+    assert all(answer.probing for answer in asked)
+    processes.edit(lambda state: state["probe"].update(until_ms=1, process="dead"))
+    assert told(processes, 0, 0, probe="ill").event is None, "of a probe that is somebody else's"
+    assert told(processes, 0, 0, ask_ms=60_000).yours
+    assert told(processes, 0, 0, probe="none").open
+    assert told(processes, 0, 0, ask_ms=60_000).yours, "a probe that came to nothing is given back"
+    processes.client.close()
+
+
+async def test_all_processes_leave_it_alone_and_one_probe_brings_them_back(
+    processes: Processes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "worker.circuit")
+    one, two = processes.start(), processes.start()
+    assert await call(two) == "made"
+    await fail(one, processes)
+    assert processes.state == "open"
+    await until_called(two, "none")
+    with pytest.raises(ProviderUnavailableError) as alone:
+        async with one.call(GROQ):
+            raise AssertionError
+    assert (alone.value.retry_after_s or 0) > 0
+    assert str(alone.value).startswith("groq keeps failing and is left alone for ")
+    async with asyncio.timeout(SECONDS):
+        while passes_the_check(one):  # it believes what it heard within a second
+            assert await call(one) == "none"
+    processes.is_over()
+    await until_called(two, "probed")
+    await until_called(one, "made")
+    assert processes.state == "closed"
+    words = " ".join(record.getMessage() for record in caplog.records)
+    for part in ("calls failed; it is left alone for 5 s", "one call tries it", "it works again"):
+        assert words.count(part) == 1, words
+
+
+async def test_while_one_probes_the_others_wait(processes: Processes) -> None:
+    one, two = processes.start(), processes.start()
+    await fail(one, processes)
+    processes.is_over()
+
+    async def hang() -> None:
+        async with one.call(GROQ) as is_probe:
+            assert is_probe
+            await asyncio.sleep(SECONDS)
+
+    async with asyncio.timeout(SECONDS):
+        while True:
+            probe = asyncio.create_task(hang())
+            await asyncio.wait([probe], timeout=0.2)
+            if not probe.done():
+                break
+    outcomes = await asyncio.gather(*(call(circuits) for circuits in (one, two) for _ in range(50)))
+    assert set(outcomes) == {"none"}
+    probe.cancel()  # its job was cancelled
+    await until_called(two, "probed")
+
+
+async def test_429_and_other_words_of_ours_do_not_open_it(processes: Processes) -> None:
+    one = processes.start()
+    for _ in range(3):
+        assert {await call(one, SLOWER) for _ in range(50)} == {"failed"}
+        await until(lambda: "buckets" in str(processes.client.get(KEY)))
+        aged(processes)
+    assert await call(one) == "made"
+    assert processes.state == "closed"
+
+
+async def test_a_changed_provider_begins_anew(processes: Processes) -> None:
+    one = processes.start()
+    await fail(one, processes)
+    newer = Entry(GROQ.provider, 8)
+    assert await call(one, entry=newer) == "made"
+    await until(lambda: CircuitBoard(processes.client, processes.url).states([("groq", 8)])["groq"] == "closed")
+    assert not processes.exchange()("groq", CircuitReport(7, 100, 100)).open, "the word of those who are behind is void"
+    assert json.loads(str(processes.client.get(KEY)))["generation"] == 8
+
+
+async def test_a_check_is_made_in_any_case_and_closes_it(processes: Processes) -> None:
+    one = processes.start()
+    await fail(one, processes)
+    assert await call(one, ILL, forced=True) == "failed"
+    assert processes.state == "open"
+    assert await call(one, forced=True) == "made"
+    await until(lambda: processes.state == "closed")
+    await until_called(one, "made")
+
+
+async def test_without_redis_calls_go_on(processes: Processes) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        one = processes.start(f"redis://127.0.0.1:{nobody.getsockname()[1]}/0")
+        outcomes = [await call(one, ILL) for _ in range(100)]
+    assert set(outcomes) == {"failed"}
+
+
+async def test_a_redis_that_goes_leaves_what_was_heard_last(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = processes.start()
+    await fail(one, processes)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(one, "_exchange", processes.exchange(f"redis://127.0.0.1:{nobody.getsockname()[1]}/0"))
+        one._circuits["groq"].probe_from = inf
+        assert await call(one) == "none"
+        one._circuits["groq"].probe_from = 0.0
+        assert await call(one) == "made"
+
+
+def test_what_is_no_circuit_is_shown_as_closed(stack: Stack) -> None:
+    client = connect_redis(stack.settings.redis_url)
+    board = CircuitBoard(client, stack.settings.redis_url)
+    for text in ("nonsense", "[]", "{}", '{"generation": 7, "until_ms": "soon"}', '{"generation": 6, "until_ms": 1}'):
+        client.set(KEY, text)
+        assert board.states([("groq", 7), ("openai", 1)]) == {"groq": "closed", "openai": "closed"}
+    assert board.states([]) == {}
+    client.close()
