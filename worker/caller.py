@@ -21,6 +21,7 @@ from worker.circuit import Circuits, is_ill
 from worker.clients import ClientCache
 from worker.limiter import Limiter, Place
 from worker.progress import Books, Progress, YieldError
+from worker.session import answer_head
 
 UNSEEN_S = 8.0
 """A process silent for ten seconds (``config.presence.TTL_S``) is passed over by those who wait for a change."""
@@ -188,8 +189,7 @@ class Caller:
         end = CallEnd(start.job_id, start.attempt, "cancelled")
         try:
             self._check_current(prepared, place)  # Postgres may have taken long over the intent
-            async with self.lease(prepared) as client:
-                reply = await client.complete(progress.origin.model, request)
+            reply = await self._sent(prepared, progress.origin.model, request, place)
         except SupersededError:
             progress.uncount()
             end = CallEnd(start.job_id, start.attempt, "superseded")
@@ -216,6 +216,14 @@ class Caller:
             raise NoRoomError(start.cost_usd or 0.0)
         if verdict == "paused":
             raise YieldError
+
+    async def _sent(self, prepared: Prepared, model: str, request: ChatRequest, place: Place) -> ChatReply:
+        answer_head.set((0, {}))
+        async with self.lease(prepared) as client:
+            try:
+                return await client.complete(model, request)
+            finally:
+                place.headers = answer_head.get()[1]
 
     @asynccontextmanager
     async def _slot(self, queue: str) -> AsyncIterator[None]:

@@ -1,7 +1,8 @@
 """Calls wait here for the limits of their provider, which hold for all worker processes together."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
@@ -11,6 +12,7 @@ from config.redis_names import INTERACTIVE_QUEUE
 from jobs.chat import ChatRequest, Usage
 from jobs.estimate import input_tokens
 from worker.limits.exchange import Answer, Report
+from worker.limits.headers import pause_s
 from worker.limits.line import Counters, Line, Waiter
 from worker.limits.rules import Experience, is_limited
 from worker.progress import Progress, YieldError
@@ -34,6 +36,8 @@ class Place:
         self._waiter: Waiter | None = None
         self.used: Usage | None = None
         """What the provider counted, once there is an answer."""
+        self.headers: Mapping[str, str] = {}
+        """Of the answer, once there is one."""
 
     @property
     def late(self) -> bool:
@@ -97,6 +101,7 @@ class Limiter:
         self._limits_of, self._exchange, self._lease_s = limits_of, exchange, lease_s
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="limits")
         self._lines: dict[str, Line] = {}
+        self._calls = Counter[str]()
         self._draining = False
         self.counters = Counters()
 
@@ -117,6 +122,7 @@ class Limiter:
             line = None
         place = Place(line, progress, request)
         await place.take()
+        self._calls[provider_id] += 1
         try:
             yield place
         except ProviderRateLimitedError as error:
@@ -126,7 +132,16 @@ class Limiter:
             place.used = Usage(error.input_tokens, error.output_tokens)
             raise
         finally:
+            self._ease(provider_id, place)
+            self._calls[provider_id] -= 1
             place.leave()
+
+    def _ease(self, provider_id: str, place: Place) -> None:
+        """Limits are lowered, never raised, by what the provider's headers say."""
+        tokens = place.used.input_tokens + place.used.output_tokens if place.used else 0
+        seconds = pause_s(place.headers, self._calls[provider_id], tokens)
+        if seconds:
+            self._line(provider_id).ease(seconds)
 
     def drain(self) -> None:
         """Nobody waits any more."""

@@ -36,7 +36,7 @@ from tests.support import fault_server as faults
 from tests.support.fault_server import FaultServer, Play
 from tests.support.llm_server import LLMServer
 from worker.adapters import Adapter, make_adapter, quiet_sdks, scrub_environment
-from worker.session import guarded_session
+from worker.session import answer_head, guarded_session
 
 KEY = "sk-Secret-0123456789"
 PROMPT = "my card number is 4242"
@@ -510,3 +510,20 @@ def test_the_environment_is_scrubbed(monkeypatch: pytest.MonkeyPatch) -> None:
     scrub_environment()
     assert not HOSTILE_ENVIRONMENT.keys() & os.environ.keys()
     assert os.environ["TICKETFLOW_VAULT_TOKEN"] == "ours"
+
+
+@pytest.mark.parametrize("status", [200, 429])
+async def test_the_headers_of_an_answer_can_be_read_after_it(
+    wire: Wire, session: aiohttp.ClientSession, status: int
+) -> None:
+    """By whoever called, so that limits may be lowered by them."""
+    play = faults.answer(wire.text(), status, x_ratelimit_remaining_requests=0)
+    answer_head.set((0, {}))
+    async with FaultServer(play) as server:
+        adapter = make_adapter(wire.provider(server.url), KEY, session, wire.settings())
+        try:
+            await adapter.complete("m", REQUEST)
+        except ProviderRateLimitedError:
+            assert status == 429
+    assert answer_head.get()[0] == status
+    assert answer_head.get()[1].get("x-ratelimit-remaining-requests") == "0"

@@ -147,6 +147,37 @@ async def test_a_429_stops_all_processes(processes: Processes) -> None:
     assert one.counters.held_off == 1
 
 
+async def test_headers_that_leave_little_stop_all_processes(processes: Processes) -> None:
+    processes.limits = Limits(requests_per_minute=6000)
+    one, two = processes.start(), processes.start()
+    await call(two, job())
+    before = time.monotonic()
+    async with one.place(job(), REQUEST) as place:
+        place.headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1.5s"}
+    await until(lambda: "hold" in _state(processes) and _state(processes)["hold"], "a pause")
+    for limiter in (one, two):
+        assert await call(limiter, job("interactive")) - before >= 1.5
+    assert (one.counters.eased_off, one.counters.held_off) == (1, 0)
+
+
+async def test_headers_never_shorten_a_pause(processes: Processes) -> None:
+    limiter = processes.start()
+    before = time.monotonic()
+
+    async def refused() -> None:
+        async with limiter.place(job(), REQUEST) as place:
+            place.headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "100ms"}
+            raise ProviderRateLimitedError("p", "slower", 429, 1.0)
+
+    with pytest.raises(ProviderRateLimitedError):
+        await refused()
+    async with limiter.place(job("interactive"), REQUEST) as place:
+        assert time.monotonic() - before >= 1.0
+        place.headers = {"x-ratelimit-remaining-requests": "many", "x-ratelimit-reset-requests": "-3"}
+    await call(limiter, job("interactive"))
+    assert limiter.counters.held_off == 1
+
+
 async def test_a_429_of_a_provider_without_limits_stops_this_process(processes: Processes) -> None:
     limiter = processes.start()
     before = time.monotonic()

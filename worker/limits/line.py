@@ -45,12 +45,14 @@ class Counters:
         waited: calls that waited for their turn.
         sent_away: jobs that went back to the queue because their turn was too far off.
         held_off: 429 of providers, each of which stopped all calls to it for a while.
+        eased_off: answers whose headers said that little is left; likewise.
         without_redis: exchanges that this process had to answer for itself.
     """
 
     waited: int = 0
     sent_away: int = 0
     held_off: int = 0
+    eased_off: int = 0
     without_redis: int = 0
 
 
@@ -163,6 +165,14 @@ class Line:
         self._hold_until = time.monotonic() + min(DEFAULT_HOLD_S if seconds is None else seconds, LONGEST_HOLD_S)
         self._hold_untold = True
         self._call_for(0.0)
+
+    def ease(self, seconds: float) -> None:
+        """No call for a while, since little is left of what the provider allows, by the headers of an answer."""
+        until = time.monotonic() + min(seconds, LONGEST_HOLD_S)
+        if until > self._hold_until + GATHER_S:
+            self._counters.eased_off += 1
+            self._hold_until, self._hold_untold = until, True
+            self._call_for(0.0)
 
     @property
     def holds(self) -> bool:
