@@ -22,6 +22,7 @@ from producer.handles import BatchHandle
 from producer.producer import Producer
 from tests.conftest import Stack
 from tests.integration.test_command import Command
+from tests.support.fault_server import Exchange, FaultServerThread, hang
 from tests.support.llm_server import LLMServer
 from tests.support.waiting import wait_for
 from tests.support.workers import ROOT, WorkerProcess, clean_environment, living
@@ -108,6 +109,32 @@ def test_a_single_job_is_cancelled(
         assert running.wait(10).state == "cancelled"
     again = ticketflow("jobs", "cancel", running.job_id)
     assert (again.status, "has ended already" in again.err) == (2, True)
+
+
+def test_cancelling_closes_the_connection_to_the_provider(
+    stack: Stack, producer: Producer, tmp_path: Path, figures: list[str]
+) -> None:
+    """Seen from the provider's side, so that it need not go on with what nobody waits for."""
+    gone = dict[int, float]()
+    met = list[Exchange]()
+
+    async def play(exchange: Exchange) -> None:
+        met.append(exchange)
+        await hang(exchange)
+        gone[id(exchange)] = time.monotonic()
+
+    with FaultServerThread(play) as slow, WorkerProcess(small(stack), tmp_path / "worker.log"):
+        producer.providers.change(PROVIDER, {"base_url": f"{slow.url}/v1", "timeout_s": 300})
+        single = producer.enqueue("complete", {"prompt": "x"}, provider=PROVIDER)
+        batch = submitted(producer, 5)
+        wait_for(lambda: len(met) == 6, "calls in flight")
+        assert gone == {}
+        asked = time.monotonic()
+        producer.ledger.cancel_job(single.job_id)
+        producer.ledger.cancel_batch(batch.batch_id)
+        wait_for(lambda: len(gone) == 6, "closed connections")
+        assert (single.wait(10).state, batch.wait(10).cancelled) == ("cancelled", 5)
+    figures.append(f"cancelled calls: connections closed after {max(gone.values()) - asked:.2f} s at the latest")
 
 
 def test_a_paused_batch_waits_and_goes_on(
