@@ -127,14 +127,9 @@ class Ledger:
         return self._cancel(job_id=UUID(self.job(job_id).job_id))
 
     def _cancel(self, *, batch_id: UUID | None = None, job_id: UUID | None = None) -> tuple[int, int]:
-        """Queued ones first: what a worker claims meanwhile is running when the second statement looks."""
-        counts = []
-        with self._database.transaction() as connection:
-            for name in ("cancel_queued", "cancel_running"):
-                given = {"batch_id": batch_id, "job_id": job_id}
-                row = connection.execute(statement(name).encode(), given).fetchone()
-                counts.append(int(row["n"]) if row else 0)
-        return counts[0], counts[1]
+        """How many were ended, and how many are being stopped."""
+        (counts,) = self._database.query(statement("cancel"), {"batch_id": batch_id, "job_id": job_id})
+        return counts["ended"], counts["asked"]
 
     def pause(self, batch_id: str) -> bool:
         """Lets no further job of a batch begin; False if it has ended. Raises UnknownNameError."""

@@ -14,8 +14,9 @@ from jobs.kind import NewJob
 from jobs.ledger import Ledger, Target
 from jobs.migrate import applied_revision, migrate, newest_revision
 from jobs.records import CallEnd, CallStart, Claim, Origin, Release, Settlement
-from jobs.work import WorkLedger
+from jobs.work import WorkLedger, release
 from tests.conftest import Stack
+from tests.support.waiting import wait_for
 
 TARGET = Target("complete", "groq", "some-model")
 ORIGIN = Origin("groq", 7, 3, "some-model")
@@ -198,6 +199,24 @@ def test_a_wait_is_kept_and_overdue_hints_come_again(ledger: Ledger, work: WorkL
     assert {job_id for hint in hints for job_id in hint.job_ids} == {*ids} - {claims[0].job_id}
     assert work.take_overdue(5.0, ["bulk"], 100, 3) == [], "just sent"
     assert work.take_overdue(-1.0, ["interactive"], 100, 3) == []
+
+
+def test_a_job_that_goes_back_while_it_is_cancelled_is_cancelled(
+    database: Database, ledger: Ledger, work: WorkLedger
+) -> None:
+    batch_id, ids = batch_of(ledger, 2)
+    (claim,) = work.claim(ids[:1])
+    blocked = (
+        "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    with ThreadPoolExecutor(1) as threads:
+        with database.transaction() as connection:
+            release(connection, [Release(claim.job_id, claim.fence, 1)])
+            cancelling = threads.submit(ledger.cancel_batch, batch_id)
+            wait_for(lambda: database.query(blocked)[0]["n"], "a cancellation that waits for the row")
+        assert cancelling.result(20) == (2, 0)
+    ended = ledger.batch(batch_id)
+    assert (ended.cancelled, ended.queued, ended.running, ended.done) == (2, 0, 0, True)
 
 
 def test_where_a_job_stands_with_its_providers_is_kept(ledger: Ledger, work: WorkLedger) -> None:
