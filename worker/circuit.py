@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -143,17 +143,25 @@ class Circuits:
         if self._is_away():
             circuit.is_open = False
             return False
-        circuit.asking = True
-        try:
-            lease_s = circuit.entry.provider.timeout_s + PROBE_MARGIN_S
-            answer = await self._told(circuit, ask_ms=round(lease_s * 1000))
-        finally:
-            circuit.asking = False
+        answer = await self._asked(circuit)
         if answer is None or not answer.open:
             return False
         if not answer.yours:
             raise self._unavailable(circuit)
         return True
+
+    async def _asked(self, circuit: _Circuit) -> CircuitAnswer | None:
+        """Asks for the probe; one that is given to a job which was cancelled meanwhile is given back."""
+        circuit.asking = True
+        lease_s = circuit.entry.provider.timeout_s + PROBE_MARGIN_S
+        task = self._begun(circuit, self._told(circuit, ask_ms=round(lease_s * 1000)))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(lambda done: self._tell(circuit, "none") if _is_given(done) else None)
+            raise
+        finally:
+            circuit.asking = False
 
     def _unavailable(self, circuit: _Circuit) -> ProviderUnavailableError:
         provider_id = circuit.entry.provider.id
@@ -170,7 +178,12 @@ class Circuits:
     def _tell(self, circuit: _Circuit, probe: str | None = None) -> "asyncio.Task[CircuitAnswer | None]":
         if probe is None:
             circuit.timer = None
-        task = asyncio.create_task(self._told(circuit, probe), name=f"circuit-{circuit.entry.provider.id}")
+        return self._begun(circuit, self._told(circuit, probe))
+
+    def _begun(
+        self, circuit: _Circuit, exchange: Coroutine[None, None, CircuitAnswer | None]
+    ) -> "asyncio.Task[CircuitAnswer | None]":
+        task = asyncio.create_task(exchange, name=f"circuit-{circuit.entry.provider.id}")
         circuit.exchanges.add(task)
         task.add_done_callback(circuit.exchanges.discard)
         return task
@@ -202,6 +215,11 @@ class Circuits:
 
     def _is_away(self) -> bool:
         return time.monotonic() < self._away_until
+
+
+def _is_given(exchange: "asyncio.Task[CircuitAnswer | None]") -> bool:
+    answer = None if exchange.cancelled() else exchange.result()
+    return answer is not None and answer.yours
 
 
 def _say(provider_id: str, answer: CircuitAnswer) -> None:

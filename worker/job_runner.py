@@ -184,12 +184,12 @@ def _leaves_the_line(progress: Progress, early: YieldError) -> bool:
 def _goes_back(progress: Progress, error: CallError, decision: Retry) -> bool:
     """Whether a job waits in the queue rather than here.
 
-    A batch job whose provider is left alone does so at once, and leaves its place to other batches.
+    One whose providers are all left alone does, however short the wait: hundreds of them would take the place of jobs
+    for other providers. Whichever is back first will be asked.
     """
     if isinstance(error, ProviderUnavailableError):
         progress.begin_again()
-        if not _is_urgent(progress):
-            return True
+        return True
     return time.monotonic() + decision.wait_s > progress.deadline
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable
 from math import inf
 from typing import Any
@@ -253,6 +254,34 @@ async def test_while_one_probes_the_others_wait(processes: Processes) -> None:
     outcomes = await asyncio.gather(*(call(circuits) for circuits in (one, two) for _ in range(50)))
     assert set(outcomes) == {"none"}
     probe.cancel()  # its job was cancelled
+    await until_called(two, "probed")
+
+
+async def test_a_probe_that_nobody_makes_any_more_is_given_back(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its job was cancelled while it asked."""
+    one, two = processes.start(), processes.start()
+    await fail(one, processes)
+    processes.is_over()
+    one._circuits["groq"].probe_from = 0.0
+    exchange, asked, may_answer = one._exchange, threading.Event(), threading.Event()
+
+    def slow(provider_id: str, report: CircuitReport) -> CircuitAnswer:
+        if not report.ask_ms:
+            return exchange(provider_id, report)
+        answer = exchange(provider_id, report)
+        asked.set()
+        assert may_answer.wait(SECONDS)
+        return answer
+
+    monkeypatch.setattr(one, "_exchange", slow)
+    asking = asyncio.create_task(call(one))
+    await until(asked.is_set)
+    asking.cancel()
+    assert (await asyncio.gather(asking, return_exceptions=True))[0].__class__ is asyncio.CancelledError
+    assert await call(two) == "none"
+    may_answer.set()
     await until_called(two, "probed")
 
 

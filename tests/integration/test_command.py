@@ -24,6 +24,7 @@ JOB_FIELDS = {
     "job_id", "custom_id", "batch_id", "kind", "provider_id", "model", "state", "result", "error", "usage",
     "provider_generation", "key_version", "attempts", "created_at", "finished_at", "duration_ms",
     "reused_from", "revision", "stale", "superseded_by",
+    "fallbacks", "answered_by", "fallback_reason", "next_attempt_at",
 }  # fmt: skip
 BATCH_FIELDS = {
     "batch_id", "kind", "provider_id", "state", "total", "queued", "running", "succeeded", "failed", "cancelled",
@@ -249,6 +250,7 @@ def test_nobody_at_work_is_said(ticketflow: Command) -> None:
     assert checks == {
         "settings": True, "redis": True, "postgres": True, "migrations": True, "vault": True, "worker": False,
         "provider gemini": True, "provider groq": True, "provider openai": True,
+        "circuits": True,
     }  # fmt: skip
 
 
