@@ -126,8 +126,10 @@ class Circuits:
     def _circuit(self, entry: Entry) -> _Circuit:
         """What is known of a provider; a changed one begins anew."""
         circuit = self._circuits.get(entry.provider.id)
-        if circuit is None or circuit.entry.generation < entry.generation:
+        if circuit is None:
             circuit = self._circuits[entry.provider.id] = _Circuit(entry)
+        elif circuit.entry.generation < entry.generation:  # nobody can know anything of it yet
+            circuit = self._circuits[entry.provider.id] = _Circuit(entry, heard=time.monotonic())
         return circuit
 
     async def _admitted(self, circuit: _Circuit, forced: bool) -> bool:
