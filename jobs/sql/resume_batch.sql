@@ -7,8 +7,12 @@ WITH resumed AS (
       AND (pause_reason IS DISTINCT FROM 'max-cost' OR %(max_cost_usd)s::numeric > max_cost_usd)
       AND (%(max_cost_usd)s::numeric IS NULL OR %(max_cost_usd)s::numeric > coalesce(cost_usd, 0))
     RETURNING id
+), waiting AS (
+    -- Whoever claims a job holds it and waits for the batch, which is held here: waited for, neither would ever go on.
+    SELECT jobs.id FROM jobs JOIN resumed ON jobs.batch_id = resumed.id
+    WHERE jobs.state = 'queued' AND jobs.sent_at IS NOT NULL
+    FOR UPDATE OF jobs SKIP LOCKED
 ), unsent AS (
-    UPDATE jobs SET sent_at = NULL FROM resumed
-    WHERE jobs.batch_id = resumed.id AND jobs.state = 'queued' AND jobs.sent_at IS NOT NULL
+    UPDATE jobs SET sent_at = NULL FROM waiting WHERE jobs.id = waiting.id
 )
 SELECT id FROM resumed
