@@ -326,6 +326,8 @@ def test_caps_that_make_no_sense(producer: Producer, ticketflow: Command, tmp_pa
             submitted(producer, 1, usd)
     with pytest.raises(ConflictError, match=r"no price of .* is known, .* `ticketflow providers export` and `import`"):
         producer.submit_batch("complete", prompts(1), provider="groq", max_cost_usd=1.0)
+    with pytest.raises(ConflictError, match="no price of openai/gpt-oss-20b is known"):
+        producer.submit_batch("complete", prompts(1), provider=PROVIDER, fallbacks=["groq"], max_cost_usd=1.0)
     with pytest.raises(ConflictError, match="have no cost"):
         producer.submit_batch("list_models", [NewJob("{}")], provider=PROVIDER, max_cost_usd=1.0)
     (tmp_path / "in.jsonl").write_text('{"prompt": "x"}\n')

@@ -33,6 +33,7 @@ PERHAPS_CHARGED = (
     errors.InternalError,
 )
 NEVER_OF_A_CALL = (
+    errors.ProviderUnavailableError,
     errors.KeyMissingError,
     errors.KeyUnavailableError,
     errors.InputUnreadableError,
