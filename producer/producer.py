@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from config.database import Database
 from config.errors import ConflictError, InvalidInputError, ServiceUnavailableError, UsageError
 from config.provider_store import ProviderStore
-from config.redis_link import connect_redis, redis_errors
+from config.redis_link import connect_listener, connect_redis, redis_errors
 from config.redis_names import INTERACTIVE_QUEUE, WRITE_PROBE
 from config.registry import Registry
 from config.registry_cache import RedisCache
@@ -54,7 +54,8 @@ class Producer:
         self.database = Database(settings.database_url, "ticketflow-producer")
         self.redis = connect_redis(settings.redis_url)
         self.ledger = Ledger(self.database)
-        self._bell = Bell(self.redis)
+        self._listener = connect_listener(settings.redis_url)
+        self._bell = Bell(self._listener)
         cache = RedisCache(self.redis, settings.redis_url)
         self.providers = ProviderStore(self.database, cache, settings.egress)
         self.registry = Registry(self.providers, cache)
@@ -81,6 +82,7 @@ class Producer:
             self._dispatcher.close()
         self.database.close()
         self.redis.close()
+        self._listener.close()
 
     def enqueue(
         self,

@@ -17,7 +17,7 @@ import redis
 
 from config.errors import ServiceUnavailableError
 from config.providers import parse_provider
-from config.redis_link import connect_redis
+from config.redis_link import CONNECTIONS, connect_redis
 from config.redis_names import INTERACTIVE_QUEUE
 from jobs.ids import new_id
 from jobs.kind import NewJob
@@ -25,6 +25,7 @@ from jobs.kinds import KINDS
 from jobs.ledger import Target
 from jobs.records import Hint
 from jobs.statements import statement
+from jobs.views import Job
 from producer.producer import Producer
 from tests.conftest import Stack
 from tests.support.llm_server import LLMServer
@@ -103,8 +104,12 @@ def rows(producer: Producer) -> int:
 
 def test_200_threads_share_one_producer(stack: Stack, producer: Producer, tmp_path: Path) -> None:
     with WorkerProcess(stack.worker_environment, tmp_path / "worker.log"), Producer(stack.settings) as shared:
-        jobs = at_once(lambda n: shared.enqueue("complete", {"prompt": f"p{n}"}, provider=PROVIDER))
-        assert {job.wait(60).state for job in jobs} == {"succeeded"}
+
+        def run(number: int) -> Job:
+            return shared.enqueue("complete", {"prompt": f"p{number}"}, provider=PROVIDER).wait(60)
+
+        jobs = at_once(run)
+    assert {job.state for job in jobs} == {"succeeded"}
     assert rows(producer) == len({job.job_id for job in jobs}) == MANY
 
 
@@ -205,6 +210,20 @@ def test_a_broker_that_fills_up_after_the_question(producer: Producer, broker: r
     with pytest.raises(ServiceUnavailableError, match="memory limit"):
         producer._dispatch().send(Hint(PROVIDER, "interactive", (job_id,)))
     producer._send(lambda: producer._dispatch().send(Hint(PROVIDER, "interactive", (job_id,))))
+
+
+def test_connections_to_redis_that_are_all_in_use(producer: Producer, broker: redis.Redis) -> None:
+    """Redis answers nobody: the threads that have a connection wait, and the others are told within their patience."""
+    with ExitStack() as held:
+        pool = producer.redis.connection_pool
+        assert isinstance(pool, redis.BlockingConnectionPool)
+        pool.timeout = 0.1
+        for _ in range(CONNECTIONS):
+            held.callback(pool.release, pool.get_connection())  # type: ignore[no-untyped-call]
+        with pytest.raises(ServiceUnavailableError, match=r"Redis .*none of this process' connections"):
+            producer.enqueue("complete", {"prompt": "x"}, provider=PROVIDER)
+    assert rows(producer) == 0
+    producer.enqueue("complete", {"prompt": "x"}, provider=PROVIDER)
 
 
 def test_workers_live_through_a_broker_at_its_memory_limit(
