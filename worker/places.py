@@ -36,7 +36,7 @@ class Places:
             return taken
 
     def give(self, places: int) -> None:
-        """Gives places back; a negative number takes them, for jobs that are here already."""
+        """Gives places back."""
         with self._changed:
             self._free += places
             self._changed.notify_all()

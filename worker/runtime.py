@@ -133,10 +133,10 @@ class Runtime:
         return True
 
     async def _run_singles(self, job_ids: Sequence[UUID], provider_id: str) -> None:
-        along = self._places.take_more()
-        taken = 1 + along
+        taken = 1 + self._places.take_more()
+        named = job_ids[:taken]  # what there is no place for is left to other messages, and to the sweeper
         try:
-            claims = await self._slices.claim(Ask(job_ids, provider_id, along))
+            claims = await self._slices.claim(Ask(named, provider_id, taken - len(named)))
             taken -= len(claims)
         finally:
             self._places.give(taken)

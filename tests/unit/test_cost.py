@@ -38,6 +38,7 @@ NEVER_OF_A_CALL = (
     errors.KeyUnavailableError,
     errors.InputUnreadableError,
     errors.ProviderDisabledError,
+    errors.ProviderUnavailableError,
     errors.WorkerLostError,
 )
 
