@@ -1,4 +1,4 @@
-"""The places for single jobs in a process: a message takes one, and more for jobs that come along with it."""
+"""What a process has room for: places for single jobs, and slices of batches."""
 
 import threading
 
@@ -40,3 +40,31 @@ class Places:
         with self._changed:
             self._free += places
             self._changed.notify_all()
+
+
+class SliceRoom:
+    """Counts what is free for slices of batches; may be used from any thread. Nobody waits here.
+
+    Args:
+        slices: most of them at once, since each holds a task thread.
+        jobs: most jobs in them; a slice alone may have more.
+    """
+
+    def __init__(self, slices: int, jobs: int) -> None:
+        self._slices, self._jobs, self._used = slices, jobs, 0
+        self._lock = threading.Lock()
+
+    def take(self, jobs: int) -> bool:
+        """Takes room for a slice; False if there is none."""
+        with self._lock:
+            if not self._slices or (self._used and self._used + jobs > self._jobs):
+                return False
+            self._slices -= 1
+            self._used += jobs
+            return True
+
+    def give(self, jobs: int) -> None:
+        """Gives it back."""
+        with self._lock:
+            self._slices += 1
+            self._used -= jobs

@@ -41,7 +41,7 @@ from worker.job_runner import JobRunner
 from worker.limiter import Limiter
 from worker.limits.exchange import LimitExchange
 from worker.limits.line import EXCHANGE_TIMEOUT_S
-from worker.places import Places
+from worker.places import Places, SliceRoom
 from worker.registry_watch import RegistryWatch
 from worker.retention import Retention
 from worker.retry import RetryPolicy
@@ -91,7 +91,7 @@ class Runtime:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="runtime", daemon=True)
         self._announcing = threading.Lock()
-        self._bulk_share = threading.BoundedSemaphore(_bulk_slices(settings))
+        self._room = _room(settings)
         self._places = Places(settings.calls_in_flight)
         self._running: set[asyncio.Task[None]] = set()
         self._chores: list[Future[None]] = []
@@ -145,7 +145,7 @@ class Runtime:
     def _run_slice(self, ask: Ask) -> bool:
         if self._caller.draining:
             return False
-        if not self._bulk_share.acquire(blocking=False):
+        if not self._room.take(len(ask.job_ids)):
             self._decline(ask)
             return True
         try:
@@ -153,7 +153,7 @@ class Runtime:
         except (CancelledError, asyncio.CancelledError):
             log.info("%d jobs of a message went back to the queue: the worker stops", len(ask.job_ids))
         finally:
-            self._bulk_share.release()
+            self._room.give(len(ask.job_ids))
         return True
 
     def _decline(self, ask: Ask) -> None:
@@ -327,13 +327,14 @@ class Runtime:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
 
-def _bulk_slices(settings: Settings) -> int:
-    """Slices of batches that a process runs at once: some more than it has calls for, and never all task threads.
+def _room(settings: Settings) -> SliceRoom:
+    """For somewhat more jobs of batches than there are calls, and never all task threads.
 
     More would keep jobs waiting here that another process could run.
     """
-    wanted = -(-settings.calls_in_flight // settings.slice_jobs) + SPARE_SLICES
-    return max(1, min(wanted, settings.worker_concurrency - max(1, settings.worker_concurrency // 4)))
+    threads = settings.worker_concurrency
+    jobs = settings.calls_in_flight + SPARE_SLICES * settings.slice_jobs
+    return SliceRoom(max(1, threads - max(1, threads // 4)), jobs)
 
 
 def _told(future: "Future[None]") -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from jobs.records import Ask, Claim
 from worker.books import dealt
-from worker.places import LARGEST_PARTY, Places
+from worker.places import LARGEST_PARTY, Places, SliceRoom
 
 A, B, C, D, E = (uuid4() for _ in range(5))
 
@@ -57,3 +57,14 @@ def test_who_waits_for_a_place_gets_the_next_that_is_free() -> None:
     places.give(1)
     waiting.join(10)
     assert got == [True]
+
+
+def test_slices_are_bounded_by_threads_and_by_jobs() -> None:
+    room = SliceRoom(3, 100)
+    assert [room.take(1) for _ in range(4)] == [True, True, True, False], "threads"
+    for _ in range(3):
+        room.give(1)
+    assert [room.take(60), room.take(60), room.take(40)] == [True, False, True], "jobs"
+    room.give(60)
+    room.give(40)
+    assert room.take(250), "a slice alone may be larger"
