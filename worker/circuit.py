@@ -79,11 +79,15 @@ class Circuits:
     def check(self, entry: Entry) -> None:
         """By what this process knows; cheap, for jobs that would otherwise wait for their turn.
 
+        What is to be heard before the call is asked for already, so that it is here when its turn has come.
+
         Raises:
             ProviderUnavailableError: the provider is left alone.
         """
         circuit = self._circuit(entry)
         now = time.monotonic()
+        if now - circuit.heard > FRESH_S and not circuit.exchanges and not self._is_away():
+            self._tell(circuit)
         if circuit.is_open and now < circuit.probe_from and now - circuit.heard < FRESH_S:
             raise self._unavailable(circuit)
 
