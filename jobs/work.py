@@ -45,17 +45,26 @@ class WorkLedger:
     ) -> None:
         self._database, self.worker_id, self._told = database, worker_id, told
 
-    def claim(self, job_ids: Sequence[UUID], providers: Sequence[str] = (), along: int = 0) -> list[Claim]:
+    def claim(
+        self, job_ids: Sequence[UUID], providers: Sequence[str] = (), along: int = 0, *, suspects: bool = True
+    ) -> list[Claim]:
         """Takes those of the jobs that are queued and due.
 
         Args:
             job_ids: jobs that messages name.
             providers: whose single jobs may come along, the oldest first.
             along: how many of those at most.
+            suspects: take also those of the named jobs that a process died with.
         """
-        given = {"ids": list(job_ids), "providers": list(providers), "along": along, "worker_id": self.worker_id}
+        names = {"ids": list(job_ids), "providers": list(providers)}
+        given = {**names, "along": along, "worker_id": self.worker_id, "suspects": suspects}
         rows = self._database.query(statement("claim"), given)
         return [Claim(job_id=row.pop("id"), **row) for row in rows]
+
+    def suspects(self, job_ids: Sequence[UUID]) -> dict[UUID, int]:
+        """Those of the jobs that could be claimed and that processes have died with, and how many."""
+        rows = self._database.query(statement("suspects"), {"ids": list(job_ids)})
+        return {row["id"]: row["losses"] for row in rows}
 
     def begin_calls(self, starts: Sequence[CallStart]) -> list[Verdict]:
         """Records intents; a call may be made if it is ``begun``, and must not be otherwise."""
@@ -129,35 +138,38 @@ class WorkLedger:
         rows = self._database.query(statement("jobs_in_hand"), {"worker_id": self.worker_id})
         return {row["id"]: row["fence"] for row in rows}
 
-    def mend_lost(self, max_losses: int, orphans: Mapping[UUID, int] | None = None) -> tuple[int, int]:
+    def mend_lost(
+        self, max_losses: int, orphans: Mapping[UUID, int] | None = None, *, patience_s: float = 0.0, group: int = 250
+    ) -> tuple[list[Hint], int]:
         """Takes back jobs that nobody has in hand: put back, or failed after ``max_losses`` deaths of their workers.
 
-        Those are the jobs of worker processes whose lease ran out.
+        Those are the jobs of worker processes whose lease ran out. Of the jobs that a process died with, only those
+        are blamed that most processes have died with before.
 
         Args:
             max_losses: deaths after which a job is not given to another worker.
             orphans: jobs with their fences that the ledger gave to this process and this process does not have.
+            patience_s: nobody's lease is judged before this process has renewed its own for so long without a gap.
+            group: most jobs in one hint.
 
         Returns:
-            how many were put back, how many failed.
+            hints for those that were put back, and how many failed.
         """
         given = {"orphan_ids": list(orphans or {}), "orphan_fences": list((orphans or {}).values())}
         with self._database.transaction() as connection:
             if not _sweeps(connection):
-                return 0, 0
-            parameters = {"limit": SWEEP_LIMIT, "worker_id": self.worker_id, **given}
+                return [], 0
+            parameters = {"limit": SWEEP_LIMIT, "worker_id": self.worker_id, "patience_s": patience_s, **given}
             rows = connection.execute(statement("lost_jobs").encode(), parameters).fetchall()
-            again = [
-                Release(r["id"], r["fence"], r["attempts"], 0.0, r["input_tokens"], r["output_tokens"], r["cost_usd"])
-                for r in rows
-                if r["losses"] < max_losses
-            ]
+            used = _lose_calls(connection, [row["id"] for row in rows])
+            rows = [{**row, **used[row["id"]]} for row in rows]
+            back = [row for row in rows if row["losses"] < max_losses]
             ended = [_lost(row) for row in rows if row["losses"] >= max_losses]
-            release(connection, again)
+            release(connection, [_put_back(row) for row in back])
             settled = settle(connection, ended)
             connection.execute(statement("drop_dead_workers").encode())
         self._told([job_id for job_id, single in settled.items() if single])
-        return len(again), len(ended)
+        return group_hints(back, group), len(ended)
 
     def take_overdue(self, age_s: float, queues: Sequence[str], limit: int, group: int) -> list[Hint]:
         """Jobs whose hint should have been taken by now, grouped for new messages of at most ``group`` jobs."""
@@ -245,6 +257,19 @@ def _origins(origins: Sequence[Origin | None]) -> dict[str, list[Any]]:
 def _earlier(row: dict[str, Any]) -> Earlier:
     origin = Origin(row["answered_by"], row["provider_generation"], row["key_version"], row["answered_model"])
     return Earlier(row["id"], row["result"], origin)
+
+
+def _lose_calls(connection: Connection, job_ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
+    """What was used for each of the jobs; calls in flight are marked as lost."""
+    if not job_ids:
+        return {}
+    rows = connection.execute(statement("lose_calls").encode(), {"ids": list(job_ids)}).fetchall()
+    return {row["id"]: row for row in rows}
+
+
+def _put_back(row: dict[str, Any]) -> Release:
+    used = row["input_tokens"], row["output_tokens"], row["cost_usd"]
+    return Release(row["id"], row["fence"], row["attempts"], 0.0, *used)
 
 
 def _sweeps(connection: Connection) -> bool:

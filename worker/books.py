@@ -1,12 +1,14 @@
 """The process' pen: groups what many jobs want written and keeps statements off the event loop."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
 from uuid import UUID
 
+from config.errors import ServiceUnavailableError
 from jobs.records import Ask, CallStart, Claim, Earlier, Entry, Room, Verdict, Wanted
 from jobs.work import WorkLedger
 from worker.grouping import Grouped
@@ -17,6 +19,14 @@ CLAIMS_AT_ONCE = 64
 
 THREADS = 4
 """Threads, and so connections: intents, settlements, claims and everything else do not wait for each other."""
+
+
+@dataclass(frozen=True)
+class Hand:
+    """What a message got: jobs that were taken, and suspects with the number of processes that died with each."""
+
+    claims: list[Claim]
+    suspects: Mapping[UUID, int] = field(default_factory=dict)
 
 
 class LedgerBooks:
@@ -32,7 +42,8 @@ class LedgerBooks:
         self._asking = ThreadPoolExecutor(THREADS, thread_name_prefix="asking")
         self._begin = Grouped[CallStart, Verdict](ledger.begin_calls, self._threads)
         self._record = Grouped[Sequence[Entry], bool](self._record_jobs, self._threads)
-        self._claim = Grouped[Ask, list[Claim]](self._claim_asked, self._threads, largest=CLAIMS_AT_ONCE)
+        self._claim = Grouped[Ask, Hand](self._claim_asked, self._threads, largest=CLAIMS_AT_ONCE)
+        self._claim_suspect = Grouped[UUID, Claim | None](self._claim_suspects, self._threads)
         self._earlier = Grouped[Wanted, Earlier | None](ledger.earlier_results, self._threads)
 
     async def begin(self, start: CallStart) -> Verdict:
@@ -47,9 +58,13 @@ class LedgerBooks:
         """Records entries of one job together; False if the job is no longer ours."""
         return await self._record(entries)
 
-    async def claim(self, ask: Ask) -> list[Claim]:
-        """Takes those of the jobs that are queued and due, and others along."""
+    async def claim(self, ask: Ask) -> Hand:
+        """Takes those of the jobs that are queued and due, and others along; suspects are named, and not taken."""
         return await self._claim(ask)
+
+    async def claim_suspect(self, job_id: UUID) -> Claim | None:
+        """Takes a job that processes have died with, if it is still to be had."""
+        return await self._claim_suspect(job_id)
 
     async def earlier_result(self, wanted: Wanted) -> Earlier | None:
         """The newest result of the same content, if there is one and it is not too old."""
@@ -68,11 +83,28 @@ class LedgerBooks:
         kept = iter(self._ledger.record([entry for group in groups for entry in group]))
         return [all([next(kept) for _ in group]) for group in groups]
 
-    def _claim_asked(self, asks: Sequence[Ask]) -> list[list[Claim]]:
+    def _claim_asked(self, asks: Sequence[Ask]) -> list[Hand]:
         """One statement for several messages."""
         named = [job_id for ask in asks for job_id in ask.job_ids]
         providers = {ask.provider_id for ask in asks if ask.along}
-        return dealt(asks, self._ledger.claim(named, sorted(providers), sum(ask.along for ask in asks)))
+        along = sum(ask.along for ask in asks)
+        claims = self._ledger.claim(named, sorted(providers), along, suspects=False)
+        suspects = self._suspects(set(named).difference(claim.job_id for claim in claims))
+        return [
+            Hand(hand, {job_id: suspects.pop(job_id) for job_id in ask.job_ids if job_id in suspects})
+            for ask, hand in zip(asks, dealt(asks, claims), strict=True)
+        ]
+
+    def _suspects(self, not_taken: Collection[UUID]) -> dict[UUID, int]:
+        """Asked where something was not to be had; unheard, its hint comes again."""
+        try:
+            return self._ledger.suspects(list(not_taken)) if not_taken else {}
+        except ServiceUnavailableError:
+            return {}
+
+    def _claim_suspects(self, job_ids: Sequence[UUID]) -> list[Claim | None]:
+        claims = {claim.job_id: claim for claim in self._ledger.claim(job_ids)}
+        return [claims.pop(job_id, None) for job_id in job_ids]
 
 
 def dealt(asks: Sequence[Ask], claims: Sequence[Claim]) -> list[list[Claim]]:

@@ -52,6 +52,8 @@ from worker.sweeper import Sweeper
 log = logging.getLogger(__name__)
 
 BEAT_S = 1.0
+AGAIN_S = 1.0
+"""A chore that a service could not serve is tried again so soon: a lease is renewed as soon as Postgres is back."""
 REGISTRY_LOOK_S = 5.0
 UNLIMITED = Limits()
 SPARE_SLICES = 2
@@ -136,11 +138,11 @@ class Runtime:
         taken = 1 + self._places.take_more()
         named = job_ids[:taken]  # what there is no place for is left to other messages, and to the sweeper
         try:
-            claims = await self._slices.claim(Ask(named, provider_id, taken - len(named)))
-            taken -= len(claims)
+            hand = await self._slices.claim(Ask(named, provider_id, taken - len(named)))
+            taken -= len(hand.claims)
         finally:
             self._places.give(taken)
-        await self._slices.run(claims, lambda: self._places.give(1))
+        await self._slices.run(hand, lambda: self._places.give(1))
 
     def _run_slice(self, ask: Ask) -> bool:
         if self._caller.draining:
@@ -254,13 +256,15 @@ class Runtime:
     async def _repeat(self, name: str, pause_s: float, do: Callable[[], None]) -> None:
         """A chore of the process: what fails in one round is said and done in the next."""
         while True:
+            wait_s = pause_s
             try:
                 await asyncio.to_thread(do)
             except TicketflowError as error:
                 log.warning("%s: %s", name, error)
+                wait_s = min(pause_s, AGAIN_S)
             except Exception:
                 log.exception("%s failed", name)
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(wait_s)
 
     def _registry_changed(self) -> None:
         """In the watch's thread: drop what is outdated first, then say which generation is held."""

@@ -4,15 +4,17 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 from uuid import UUID
 
 from config.errors import ServiceUnavailableError
 from config.settings import Settings
 from jobs.dispatch import Dispatcher
 from jobs.records import Ask, Claim, Hint, Release, Settlement
-from worker.books import LedgerBooks
+from worker.books import Hand, LedgerBooks
 from worker.job_runner import JobRunner
+from worker.suspects import Suspects
 
 log = logging.getLogger(__name__)
 
@@ -38,18 +40,21 @@ class SliceRunner:
         self.in_hand: dict[UUID, int] = {}
         """The jobs that this process has, with their fences."""
         self._tasks: dict[UUID, asyncio.Task[Settlement | Release | None]] = {}
+        self._suspects = Suspects(settings.max_losses)
 
-    async def run(self, claims: Sequence[Claim], ended: Callable[[], None] = lambda: None) -> None:
-        """Runs jobs to their end or back into the queue.
+    async def run(self, hand: Hand, ended: Callable[[], None] = lambda: None) -> None:
+        """Runs jobs to their end or back into the queue; suspects among them when their turn has come.
 
         Args:
-            claims: the jobs.
-            ended: called when one of them is no longer in hand.
+            hand: the jobs.
+            ended: called when one of those that were claimed is no longer in hand.
         """
-        deadline = time.monotonic() + self._settings.slice_budget_s
-        self._tasks |= {claim.job_id: asyncio.ensure_future(self._run_one(claim, deadline, ended)) for claim in claims}
-        ends = await asyncio.gather(*(self._tasks[claim.job_id] for claim in claims))
-        await self._send_next(list(zip(claims, ends, strict=True)))
+        if not hand.suspects:
+            await self._send_next(await self._run_all(hand.claims, ended))
+            return
+        turns = [self._run_suspect(job_id, losses) for job_id, losses in self._suspects.new(hand.suspects).items()]
+        ends = await asyncio.gather(self._run_all(hand.claims, ended), *turns)
+        await self._send_next([end for some in ends for end in some])
 
     def give_back(self, jobs: Sequence[tuple[UUID, int, bool]]) -> None:
         """Stops jobs that this process has: with the calls that they wait for, or before their next call.
@@ -65,6 +70,22 @@ class SliceRunner:
             elif self._runner.may_stop(job_id):
                 self._tasks[job_id].cancel()
 
+    async def _run_all(self, claims: Sequence[Claim], ended: Callable[[], None] = lambda: None) -> Ends:
+        deadline = time.monotonic() + self._settings.slice_budget_s
+        self._tasks |= {claim.job_id: asyncio.ensure_future(self._run_one(claim, deadline, ended)) for claim in claims}
+        ends = await asyncio.gather(*(self._tasks[claim.job_id] for claim in claims))
+        return list(zip(claims, ends, strict=True))
+
+    async def _run_suspect(self, job_id: UUID, losses: int) -> Ends:
+        """The time until its turn is none of its own, and it is not ours before."""
+        async with self._suspects.turn(job_id, losses):
+            hand = await self._kept(self._suspect(job_id))
+            return await self._run_all(hand.claims)
+
+    async def _suspect(self, job_id: UUID) -> Hand:
+        claim = await self._books.claim_suspect(job_id)
+        return Hand([claim] if claim else [])
+
     async def _run_one(self, claim: Claim, deadline: float, ended: Callable[[], None]) -> Settlement | Release | None:
         self.in_hand[claim.job_id] = claim.fence
         try:
@@ -75,13 +96,17 @@ class SliceRunner:
                 del self._tasks[claim.job_id]
             ended()
 
-    async def claim(self, ask: Ask) -> list[Claim]:
-        """Takes jobs; not cut off half-way: what Postgres gives us while the worker stops is given back."""
-        claiming = asyncio.ensure_future(self._books.claim(ask))
+    async def claim(self, ask: Ask) -> Hand:
+        """Takes jobs."""
+        return await self._kept(self._books.claim(ask))
+
+    async def _kept(self, claims: Coroutine[Any, Any, Hand]) -> Hand:
+        """A claim is not cut off half-way: what Postgres gives us while the worker stops is given back."""
+        claiming = asyncio.ensure_future(claims)
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
-            for claim in await claiming:
+            for claim in (await claiming).claims:
                 await self._books.record(Release(claim.job_id, claim.fence, claim.attempts))
             raise
 

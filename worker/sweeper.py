@@ -1,7 +1,7 @@
 """Mends what crashes leave behind: jobs of dead workers, hints that the broker lost, batches that nobody feeds."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import redis
@@ -10,6 +10,7 @@ from config.redis_link import redis_errors
 from config.redis_names import QUEUES
 from config.settings import Settings
 from jobs.dispatch import Dispatcher
+from jobs.records import Hint
 from jobs.work import WorkLedger
 
 log = logging.getLogger(__name__)
@@ -46,18 +47,24 @@ class Sweeper:
         Raises:
             ServiceUnavailableError: Postgres or Redis is away; the next round does what this one could not.
         """
-        back, failed = self._ledger.mend_lost(self._settings.max_losses, self._orphans(in_hand))
-        self.mended["put_back"] += back
+        settings = self._settings
+        back, failed = self._ledger.mend_lost(
+            settings.max_losses,
+            self._orphans(in_hand),
+            patience_s=settings.lease_s / 2,
+            group=settings.slice_jobs,
+        )
+        self.mended["put_back"] += _jobs(back)
         self.mended["given_up"] += failed
         if back or failed:
-            log.warning("jobs that no worker had in hand: %d put back, %d failed", back, failed)
+            log.warning("jobs that no worker had in hand: %d put back, %d failed", _jobs(back), failed)
+        self._dispatcher.send_all(back)
         empty = [name for name in QUEUES if self._length(name) == 0]
-        hints = self._ledger.take_overdue(OVERDUE_S, empty, RESEND_LIMIT, self._settings.slice_jobs)
+        hints = self._ledger.take_overdue(OVERDUE_S, empty, RESEND_LIMIT, settings.slice_jobs)
         self._dispatcher.send_all(hints)
         if hints:
-            again = sum(len(hint.job_ids) for hint in hints)
-            self.mended["sent_again"] += again
-            log.warning("sent again: %d jobs in %d messages", again, len(hints))
+            self.mended["sent_again"] += _jobs(hints)
+            log.warning("sent again: %d jobs in %d messages", _jobs(hints), len(hints))
         for batch_id in self._ledger.starved_batches():
             if self._dispatcher.start_batch(batch_id):
                 self.mended["batches_started"] += 1
@@ -77,3 +84,7 @@ class Sweeper:
     def _length(self, queue: str) -> int:
         with redis_errors(self._settings.redis_url):
             return int(self._client.llen(queue))
+
+
+def _jobs(hints: Sequence[Hint]) -> int:
+    return sum(len(hint.job_ids) for hint in hints)

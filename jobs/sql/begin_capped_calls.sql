@@ -6,7 +6,7 @@ WITH wanted AS (
         %(generations)s::bigint[], %(key_versions)s::int[], %(models)s::text[], %(costs_usd)s::numeric(20, 9)[]
     ) WITH ORDINALITY AS w (job_id, fence, attempt, provider_id, provider_generation, key_version, model, cost_usd, place)
 ), ours AS (
-    SELECT w.*, j.batch_id, c.job_id IS NOT NULL AS known, c.finished_at IS NOT NULL AS ended
+    SELECT w.*, j.batch_id, c.job_id IS NOT NULL AS known, c.finished_at IS NOT NULL OR c.worker_id <> %(worker_id)s AS ended
     FROM wanted w JOIN jobs j ON j.id = w.job_id AND j.fence = w.fence AND j.state = 'running'
     LEFT JOIN calls c ON c.job_id = w.job_id AND c.attempt = w.attempt
 ), weighed AS (

@@ -1,8 +1,10 @@
 -- Takes queued jobs for one worker: each gets a new fence, and only the holder of that fence may settle it. A message is
 -- a hint, so other single jobs that wait for the same providers may come along; their own messages then find nothing.
+-- Suspects, jobs that a process died with, are taken only by who asks for them.
 WITH named AS (
     SELECT j.id, b.reuse_s FROM jobs j LEFT JOIN batches b ON b.id = j.batch_id
     WHERE j.id = ANY (%(ids)s) AND j.state = 'queued' AND j.not_before <= now() AND b.paused IS NOT TRUE
+      AND (j.losses = 0 OR %(suspects)s)
     ORDER BY j.id
     FOR UPDATE OF j SKIP LOCKED
 ), along AS (
@@ -11,7 +13,7 @@ WITH named AS (
     SELECT w.id, NULL::float8 AS reuse_s FROM unnest(%(providers)s::text[]) AS p (provider_id) CROSS JOIN LATERAL (
         SELECT j.id FROM jobs j
         WHERE j.provider_id BETWEEN p.provider_id AND p.provider_id
-          AND j.state = 'queued' AND j.queue = 'interactive' AND j.not_before <= now()
+          AND j.state = 'queued' AND j.queue = 'interactive' AND j.not_before <= now() AND j.losses = 0
         ORDER BY j.provider_id, j.id LIMIT %(along)s
         FOR UPDATE OF j SKIP LOCKED
     ) AS w

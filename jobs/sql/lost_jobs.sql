@@ -1,23 +1,27 @@
--- Jobs of worker processes whose lease ran out, and those that their live worker says it does not have; the calls that
--- each had in flight are marked as lost. What was used under the lost claim is counted: a call that was lost with the
--- most that it can have cost.
-WITH gone AS (
-    SELECT j.id, j.fence, j.provider_id, j.attempts, j.losses + CASE WHEN w.lease_until >= now() THEN 0 ELSE 1 END AS losses
+-- Jobs of worker processes whose lease ran out, and those that their live worker says it does not have. Of a dead
+-- process' jobs those are to blame that most processes have died with before: a job that kills comes to be alone among
+-- them, and the others are put back without another mark.
+--
+-- Who judges must have renewed its own lease without a gap for as long as ``patience_s``: when Postgres was away or frozen,
+-- every lease has run out at its return, and every live worker must have had the time to renew it.
+WITH judge AS (
+    SELECT %(patience_s)s::float8 = 0 OR EXISTS (
+        SELECT 1 FROM workers WHERE id = %(worker_id)s
+        AND steady_since < now() - make_interval(secs => %(patience_s)s)
+        AND renewed_at > now() - make_interval(secs => %(patience_s)s)) AS may
+), gone AS (
+    SELECT j.id, j.fence, j.provider_id, j.queue, j.worker_id, j.losses, w.lease_until >= now() IS NOT TRUE AS died
     FROM jobs j LEFT JOIN workers w ON w.id = j.worker_id
     WHERE j.state = 'running'
-      AND (w.id IS NULL OR w.lease_until < now()
+      AND (((w.id IS NULL OR w.lease_until < now()) AND (SELECT may FROM judge))
            OR (j.worker_id = %(worker_id)s AND (j.id, j.fence) IN (
                SELECT * FROM unnest(%(orphan_ids)s::uuid[], %(orphan_fences)s::bigint[]))))
     ORDER BY j.id LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED
+), judged AS (
+    SELECT id, fence, provider_id, queue,
+           losses + (died AND losses = max(losses) OVER (PARTITION BY worker_id))::int AS losses
+    FROM gone
 ), counted AS (
-    UPDATE jobs SET losses = gone.losses FROM gone WHERE jobs.id = gone.id
-), lost AS (
-    UPDATE calls SET outcome = 'lost', finished_at = now() FROM gone
-    WHERE calls.job_id = gone.id AND calls.finished_at IS NULL
+    UPDATE jobs SET losses = judged.losses FROM judged WHERE jobs.id = judged.id
 )
-SELECT gone.id, gone.fence, gone.losses, gone.provider_id, used.*
-FROM gone CROSS JOIN LATERAL (
-    SELECT gone.attempts + count(*) AS attempts, coalesce(sum(c.input_tokens), 0) AS input_tokens,
-           coalesce(sum(c.output_tokens), 0) AS output_tokens, nullif(sum(c.cost_usd), 0) AS cost_usd
-    FROM calls c WHERE c.job_id = gone.id AND c.attempt > gone.attempts
-) used
+SELECT id, fence, losses, provider_id, queue FROM judged

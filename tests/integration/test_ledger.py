@@ -13,7 +13,7 @@ from jobs.ids import new_id
 from jobs.kind import NewJob
 from jobs.ledger import Ledger, Target
 from jobs.migrate import applied_revision, migrate, newest_revision
-from jobs.records import CallEnd, CallStart, Claim, Origin, Release, Settlement
+from jobs.records import CallEnd, CallStart, Claim, Hint, Origin, Release, Settlement
 from jobs.work import WorkLedger, release
 from tests.conftest import Stack
 from tests.support.waiting import wait_for
@@ -164,9 +164,9 @@ def test_jobs_of_a_dead_worker_go_back_and_their_calls_are_counted_as_lost(
     claims = work.claim(ids)
     work.begin_calls([CallStart(claims[0].job_id, 1, 1, ORIGIN)])
     other = WorkLedger(database, "worker-2")
-    assert other.mend_lost(3) == (0, 0), "its lease stands"
+    assert mended(other.mend_lost(3)) == (0, 0), "its lease stands"
     work.renew_lease(-1)
-    assert other.mend_lost(3) == (3, 0)
+    assert mended(other.mend_lost(3)) == (3, 0)
     assert ledger.batch(batch_id).queued == 3
     assert ledger.calls(str(claims[0].job_id))[0].outcome == "lost"
     assert ledger.job(str(claims[0].job_id)).attempts == 1
@@ -180,13 +180,43 @@ def test_a_job_that_kills_its_workers_is_failed_with_its_reason(ledger: Ledger, 
     for life in range(3):
         victim = WorkLedger(database, f"victim-{life}")
         assert victim.claim(ids)  # and dies: it never had a lease
-        assert sweeper.mend_lost(3) == ((1, 0) if life < 2 else (0, 1))
+        assert mended(sweeper.mend_lost(3)) == ((1, 0) if life < 2 else (0, 1))
     (job,) = ledger.jobs_of_batch(batch_id)
     assert job.state == "failed"
     assert job.error is not None
     assert job.error.type == "WorkerLostError"
     assert "3 times" in job.error.message
     assert ledger.batch(batch_id).done
+
+
+def test_of_a_dead_workers_jobs_the_most_suspicious_are_blamed(ledger: Ledger, database: Database) -> None:
+    _, ids = batch_of(ledger, 4)
+    sweeper = WorkLedger(database, "sweeper")
+    for life, jobs in enumerate((ids[:2], ids[1:3], ids[1:])):
+        victim = WorkLedger(database, f"victim-{life}")
+        assert len(victim.claim(jobs)) == len(jobs)  # and dies: it never had a lease
+        sweeper.mend_lost(3)
+    assert sweeper.suspects(ids) == {ids[0]: 1}, "job 1 has failed, and nobody else is blamed for its second and third"
+    assert ledger.job(str(ids[1])).state == "failed"
+    assert {claim.job_id for claim in sweeper.claim(ids, suspects=False)} == {*ids[2:]}
+    assert [claim.job_id for claim in sweeper.claim(ids)] == [ids[0]]
+
+
+def test_who_was_late_with_its_own_lease_judges_nobody(ledger: Ledger, work: WorkLedger, database: Database) -> None:
+    _, ids = batch_of(ledger, 2)
+    sweeper = WorkLedger(database, "sweeper")
+    assert work.claim(ids)
+    work.renew_lease(-1)
+    sweeper.renew_lease(15)
+    assert mended(sweeper.mend_lost(3, patience_s=7.5)) == (0, 0), "it has just come"
+    age = "UPDATE workers SET renewed_at = now() - %(ago)s * interval '1 s', steady_since = now() - interval '60 s'"
+    database.query(age + " WHERE id = 'sweeper'", {"ago": 9})
+    assert mended(sweeper.mend_lost(3, patience_s=7.5)) == (0, 0), "it may be as dead as the other"
+    sweeper.renew_lease(15)
+    assert mended(sweeper.mend_lost(3, patience_s=7.5)) == (0, 0), "it has just come back"
+    database.query(age + " WHERE id = 'sweeper'", {"ago": 5})
+    sweeper.renew_lease(15)
+    assert mended(sweeper.mend_lost(3, patience_s=7.5)) == (2, 0)
 
 
 def test_a_wait_is_kept_and_overdue_hints_come_again(ledger: Ledger, work: WorkLedger) -> None:
@@ -265,6 +295,11 @@ def test_a_batch_that_nobody_feeds_is_found(ledger: Ledger, work: WorkLedger) ->
     assert work.starved_batches() == [batch_id]
 
 
+def mended(done: tuple[list[Hint], int]) -> tuple[int, int]:
+    """How many jobs were put back, and how many failed."""
+    return sum(len(hint.job_ids) for hint in done[0]), done[1]
+
+
 def test_what_does_not_exist(ledger: Ledger) -> None:
     for name in (str(new_id()), "no-id", ""):
         with pytest.raises(UnknownNameError):
@@ -312,12 +347,41 @@ def test_an_intent_whose_answer_was_lost_may_be_sent_again(ledger: Ledger, work:
     assert work.begin_calls([start]) == ["lost"], "a call that has ended is not made again"
 
 
+def test_an_intent_and_a_sweeper_at_once(ledger: Ledger, work: WorkLedger, database: Database) -> None:
+    """A worker whose lease has run out begins a call while another takes its job back: either one comes first."""
+    sweeper = WorkLedger(database, "sweeper")
+    with ThreadPoolExecutor(2) as threads:
+        for _ in range(30):
+            job_id = ledger.accept(TARGET, NewJob("{}"))
+            (claim,) = work.claim([job_id])
+            work.renew_lease(-1)
+            start = threads.submit(work.begin_calls, [CallStart(job_id, claim.fence, 1, ORIGIN)])
+            mending = threads.submit(sweeper.mend_lost, 3)
+            may_call = start.result() == ["begun"]
+            mending.result()
+            sweeper.mend_lost(3)
+            job = ledger.job(str(job_id))
+            assert (job.state, job.attempts) == ("queued", int(may_call)), "a call that may be made is counted"
+            assert [call.outcome for call in ledger.calls(str(job_id))] == ["lost"] * may_call
+            assert work.claim([job_id])[0].attempts == may_call
+            work.record([succeeded(Claim(job_id, None, "", "", None, "", "", claim.fence + 1, int(may_call)))])
+
+
+def test_an_open_intent_of_another_worker_is_not_ours(ledger: Ledger, work: WorkLedger, database: Database) -> None:
+    job_id = ledger.accept(TARGET, NewJob("{}"))
+    (claim,) = work.claim([job_id])
+    start = CallStart(job_id, claim.fence, 1, ORIGIN)
+    assert work.begin_calls([start]) == ["begun"]
+    assert WorkLedger(database, "worker-2").begin_calls([start]) == ["lost"]
+
+
 def test_a_claim_whose_answer_was_lost_comes_back(ledger: Ledger, work: WorkLedger) -> None:
     _, ids = batch_of(ledger, 3)
     claims = work.claim(ids)
     work.begin_calls([CallStart(claims[0].job_id, 1, 1, ORIGIN)])
     assert work.in_hand() == {claim.job_id: claim.fence for claim in claims}
-    assert work.mend_lost(1, {claims[0].job_id: 1, claims[1].job_id: 99}) == (1, 0), "by the fence; no death, no loss"
+    orphans = {claims[0].job_id: 1, claims[1].job_id: 99}
+    assert mended(work.mend_lost(1, orphans)) == (1, 0), "by the fence; no death, no loss"
     assert ledger.calls(str(claims[0].job_id))[0].outcome == "lost"
     assert set(work.in_hand()) == {claims[1].job_id, claims[2].job_id}
     (again,) = work.claim([claims[0].job_id])
