@@ -4,6 +4,7 @@ from typing import Any
 
 from celery import Celery
 from kombu import Queue
+from kombu.transport import TRANSPORT_ALIASES
 
 from config.redis_names import INTERACTIVE_QUEUE, QUEUES
 from config.settings import Settings
@@ -31,6 +32,7 @@ TRANSPORT_OPTIONS: dict[str, Any] = {
 
 def make_app(settings: Settings) -> Celery:
     """The Celery application, without tasks; the worker adds its one."""
+    TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "config.transport:Transport"))
     app = Celery("ticketflow", broker=settings.redis_url, set_as_current=False)
     app.conf.update(
         task_serializer="json",

@@ -1,0 +1,46 @@
+"""Kombu's transport with real Redis: what ends a worker of kombu's own transport does not end one of ours."""
+
+import logging
+
+import pytest
+
+from config.broker import RUN_JOBS, make_app
+from config.redis_link import connect_redis
+from config.redis_names import BULK_QUEUE
+from tests.conftest import Stack
+
+
+def test_a_connection_that_was_collected_can_be_closed_with_messages_in_hand(stack: Stack) -> None:
+    app = make_app(stack.settings)
+    for _ in range(2):
+        app.send_task(RUN_JOBS, args=["groq", []], queue=BULK_QUEUE)
+    connection = app.connection_for_read()
+    queue = app.amqp.queues[BULK_QUEUE](connection.default_channel)
+    first, second = queue.get(), queue.get()
+    assert first is not None
+    assert second is not None
+    connection.transport.client = None  # as kombu leaves it, when Redis has gone away
+    connection.close()
+    first.ack()
+    second.reject(requeue=True)
+    app.close()
+
+
+@pytest.mark.parametrize("junk", [b"this is no JSON", b"\xff\xfe", b"17", b"null", b'{"body": "no headers"}'])
+def test_what_is_no_message_is_passed_over(stack: Stack, junk: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    client, app = connect_redis(stack.settings.redis_url), make_app(stack.settings)
+    client.lpush(BULK_QUEUE, junk)
+    app.send_task(RUN_JOBS, args=["groq", []], queue=BULK_QUEUE)
+    received: list[object] = []
+    with (
+        app.connection_for_read() as connection,
+        connection.Consumer(app.amqp.queues[BULK_QUEUE], accept=["json"], no_ack=True) as c,
+    ):
+        c.register_callback(lambda body, _: received.append(body))
+        with caplog.at_level(logging.WARNING):
+            while not received:
+                connection.drain_events(timeout=10)
+    assert "is no message of ours and was dropped" in caplog.text
+    assert client.llen(BULK_QUEUE) == 0
+    client.close()
+    app.close()
