@@ -18,6 +18,11 @@ from config.settings import address_of
 CONNECT_TIMEOUT_S = 3
 CHECKOUT_TIMEOUT_S = 4.0
 STATEMENT_TIMEOUT_MS = 60_000
+IDLE_TIMEOUT_MS = 10_000
+"""A process that is frozen within a transaction holds the locks of rows that all others need, such as a batch's."""
+
+_REFUSED = (pg.IdleInTransactionSessionTimeout, pg.ReadOnlySqlTransaction)
+"""Psycopg counts these among faults of the caller: frozen for too long, or connected to a standby after a failover."""
 
 Connection = psycopg.Connection[DictRow]
 
@@ -58,7 +63,8 @@ class Database:
                 "row_factory": dict_row,
                 "connect_timeout": CONNECT_TIMEOUT_S,
                 "application_name": application,
-                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC",
+                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} "
+                f"-c idle_in_transaction_session_timeout={IDLE_TIMEOUT_MS} -c timezone=UTC",
                 "tcp_user_timeout": 10_000,
             },
             connection_class=psycopg.Connection[DictRow],
@@ -141,7 +147,7 @@ class Database:
             raise UsageError("this producer or worker is closed") from None
         except PoolTimeout:
             raise self._away(f"none of this process' {self._size} connections was free in time") from None
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        except (psycopg.OperationalError, psycopg.InterfaceError, *_REFUSED) as error:
             raise self._away(_reason(error)) from None
 
     def _away(self, reason: str) -> ServiceUnavailableError:

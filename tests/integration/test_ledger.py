@@ -338,6 +338,35 @@ def test_cut_connections_are_replaced(database: Database) -> None:
     assert database.query("SELECT 1 AS one") == [{"one": 1}]
 
 
+def test_a_transaction_that_stands_still_is_ended_and_counts_as_an_outage(database: Database) -> None:
+    other = Database(database._url, "witness")
+    count = "SELECT count(*) AS n FROM pg_stat_activity WHERE pid = %(pid)s"
+
+    def stand_still() -> None:
+        with database.transaction() as connection:
+            me = {"pid": connection.info.backend_pid}
+            connection.execute("SET LOCAL idle_in_transaction_session_timeout = 50")
+            wait_for(lambda: other.query(count, me) == [{"n": 0}], "end of the session")
+            connection.execute("SELECT 1")
+
+    with pytest.raises(ServiceUnavailableError):
+        stand_still()
+    other.close()
+    assert database.query("SHOW idle_in_transaction_session_timeout") == [
+        {"idle_in_transaction_session_timeout": "10s"}
+    ]
+
+
+def test_a_standby_counts_as_an_outage(database: Database) -> None:
+    def write() -> None:
+        with database.transaction() as connection:
+            connection.execute("SET TRANSACTION READ ONLY")
+            connection.execute("UPDATE registry SET generation = generation")
+
+    with pytest.raises(ServiceUnavailableError, match="ReadOnlySqlTransaction"):
+        write()
+
+
 def test_an_intent_whose_answer_was_lost_may_be_sent_again(ledger: Ledger, work: WorkLedger) -> None:
     job_id = ledger.accept(TARGET, NewJob("{}"))
     (claim,) = work.claim([job_id])
