@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.bench-installed
 BENCH ?=
 
-.PHONY: help install demo test bench lint types format lock clean
+.PHONY: help install demo test chaos soak bench lint types format lock clean
 
 help: ## show the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | while IFS='|' read -r verb text; do printf '  make %-9s %s\n' "$$verb" "$$text"; done
@@ -24,6 +24,12 @@ demo: $(STAMP) ## the main job on this machine: 200 sample tickets, real servers
 
 test: $(STAMP) ## all tests, on real servers that they start themselves
 	$(VENV)/bin/python -m pytest
+
+chaos: $(STAMP) ## break real processes and check the ledger; CHAOS=full for the long form, CHAOS_SEED=... to repeat
+	$(VENV)/bin/python -m pytest tests/chaos
+
+soak: $(STAMP) ## everything broken at random for CHAOS_SOAK_S seconds (600)
+	$(VENV)/bin/python -m pytest -s tests/chaos/soak.py
 
 bench: $(BENCH_STAMP) ## measure against peers on an idle machine; BENCH="--help" shows the options
 	$(VENV)/bin/python -m bench $(BENCH)

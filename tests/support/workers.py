@@ -29,13 +29,22 @@ class WorkerProcess:
         log: file for what it prints.
         pool: Celery's pool: threads, or processes (its other name for prefork).
         level: of its log.
+        app: the module of its Celery application.
         ready: wait until it shows itself; who starts many waits for all of them at the end.
     """
 
     def __init__(
-        self, environment: dict[str, str], log: Path, pool: str = "threads", *, ready: bool = True, level: str = "INFO"
+        self,
+        environment: dict[str, str],
+        log: Path,
+        pool: str = "threads",
+        *,
+        ready: bool = True,
+        level: str = "INFO",
+        app: str = "worker.app",
     ) -> None:
         self._environment, self.log, self._pool, self._wait, self._level = environment, log, pool, ready, level
+        self._app = app
 
     def __enter__(self) -> Self:
         command = [
@@ -45,7 +54,7 @@ class WorkerProcess:
             "-m",
             "celery",
             "-A",
-            "worker.app",
+            self._app,
             "worker",
         ]
         command += [

@@ -1,0 +1,80 @@
+"""Servers that the scenarios may break, a seed that can be given again, and a table at the end.
+
+``CHAOS_SEED`` repeats a run's choices; ``CHAOS=full`` takes the long form of each scenario.
+"""
+
+import itertools
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from config.redis_link import connect_redis
+from embedded.servers import EmbeddedServers
+from jobs.migrate import migrate
+from tests.chaos.arena import Arena
+from tests.chaos.table import Table
+
+SEED = os.environ.get("CHAOS_SEED") or secrets.token_hex(4)
+FULL = os.environ.get("CHAOS") == "full"
+_table = pytest.StashKey[Table]()
+_numbers = itertools.count(1)
+
+
+def pytest_report_header() -> str:
+    """Says how to repeat the run."""
+    return f"chaos: seed {SEED} (CHAOS_SEED={SEED} repeats its choices), {'full' if FULL else 'short'} form"
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
+    """Servers of the scenarios' own; none is left broken by them."""
+    with EmbeddedServers(tmp_path_factory.mktemp("servers"), persistent=False) as running:
+        migrate(running.database_url)
+        yield running
+
+
+@pytest.fixture
+def arena(servers: EmbeddedServers, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Arena]:
+    """A database and an empty Redis of the scenario's own."""
+    name, template = f"chaos_{next(_numbers)}", servers.database_url.rsplit("/", 1)[1]
+    with psycopg.connect(servers.database_url, autocommit=True, dbname="postgres") as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
+    client = connect_redis(servers.redis_url)
+    client.flushall()
+    client.close()
+    own = {"TICKETFLOW_DATABASE_URL": servers.database_url.rsplit("/", 1)[0] + f"/{name}"}
+    chance = Random(f"{SEED} {request.node.name}")
+    arena = Arena(servers, servers.worker_environment | own, servers.operator_environment | own, tmp_path, chance)
+    try:
+        arena.open()
+        yield arena
+    finally:
+        arena.close()
+        with psycopg.connect(servers.database_url, autocommit=True, dbname="postgres") as admin:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def table(request: pytest.FixtureRequest) -> Table:
+    """Where a scenario enters what it measured."""
+    return request.config.stash.setdefault(_table, Table())
+
+
+@pytest.fixture
+def full() -> bool:
+    """Whether the long form was asked for."""
+    return FULL
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Prints the table."""
+    table = config.stash.get(_table, None)
+    if table:
+        terminalreporter.section(f"chaos, seed {SEED}")
+        terminalreporter.write_line(table.text())
