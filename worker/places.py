@@ -6,6 +6,11 @@ LARGEST_PARTY = 250
 """Most places for one message: as many as a slice of a batch has jobs, so that no statement has too many rows."""
 
 
+GATHER_S = 0.1
+"""While nearly all places are taken, a message waits so long for more than the one that has become free: were each
+taken at once, every job would cost a message, a claim and a settlement of its own again."""
+
+
 class Places:
     """Counts free places; may be used from any thread.
 
@@ -17,13 +22,16 @@ class Places:
     """
 
     def __init__(self, count: int) -> None:
-        self._free = count
+        self._free, self._some = count, max(1, count // 10)
         self._changed = threading.Condition()
 
     def take(self, timeout_s: float) -> bool:
         """Takes one place; False if there was none in time."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._free > 0, timeout_s):
+                return False
+            self._changed.wait_for(lambda: self._free >= self._some, min(GATHER_S, timeout_s))
+            if not self._free:
                 return False
             self._free -= 1
             return True

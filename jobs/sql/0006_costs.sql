@@ -12,7 +12,7 @@ CREATE INDEX calls_started ON calls USING brin (started_at) WITH (pages_per_rang
 -- and not through all jobs of the batch.
 CREATE VIEW budgets AS
 WITH in_hand AS MATERIALIZED (
-    SELECT id, batch_id, attempts FROM jobs WHERE state = 'running'
+    SELECT id, batch_id, attempts FROM jobs WHERE worker_id IS NOT NULL AND finished_at IS NULL
 ), under_way AS (
     SELECT j.batch_id, sum(c.cost_usd) AS usd, sum(c.cost_usd) FILTER (WHERE c.finished_at IS NOT NULL) AS ended_usd
     FROM in_hand j JOIN calls c ON c.job_id = j.id AND c.attempt > j.attempts

@@ -2,4 +2,4 @@
 -- or they are of an older revision.
 SELECT j.id, j.fence, j.cancel_asked
 FROM jobs j LEFT JOIN batches b ON b.id = j.batch_id
-WHERE j.worker_id = %(worker_id)s AND j.state = 'running' AND (j.cancel_asked OR j.stale OR b.paused)
+WHERE j.worker_id = %(worker_id)s AND j.finished_at IS NULL AND (j.cancel_asked OR j.stale OR b.paused)

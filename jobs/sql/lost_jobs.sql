@@ -12,7 +12,7 @@ WITH judge AS (
 ), gone AS (
     SELECT j.id, j.fence, j.provider_id, j.queue, j.worker_id, j.losses, w.lease_until >= now() IS NOT TRUE AS died
     FROM jobs j LEFT JOIN workers w ON w.id = j.worker_id
-    WHERE j.state = 'running'
+    WHERE j.worker_id IS NOT NULL AND j.finished_at IS NULL
       AND (((w.id IS NULL OR w.lease_until < now()) AND (SELECT may FROM judge))
            OR (j.worker_id = %(worker_id)s AND (j.id, j.fence) IN (
                SELECT * FROM unnest(%(orphan_ids)s::uuid[], %(orphan_fences)s::bigint[]))))

@@ -23,9 +23,10 @@ from jobs.ids import new_id
 from jobs.kind import NewJob
 from jobs.kinds import KINDS
 from jobs.ledger import Target
-from jobs.records import Hint
+from jobs.records import Hint, Settlement
 from jobs.statements import statement
 from jobs.views import Job
+from jobs.work import WorkLedger
 from producer.producer import Producer
 from tests.conftest import Stack
 from tests.support.llm_server import LLMServer
@@ -270,11 +271,29 @@ def test_a_claim_among_50000_reads_what_it_takes(producer: Producer, analyzed: b
     queue_up(producer, 50_000)
     if analyzed:
         producer.database.query("ANALYZE jobs")
-    given = {"ids": [new_id()], "providers": providers, "along": 100, "worker_id": "w"}
+    given = {"ids": [new_id()], "providers": providers, "along": 100, "worker_id": "w", "suspects": False}
     along = statement("claim").split("), along AS (")[1].split("), picked AS (")[0]
     (row,) = producer.database.query(f"EXPLAIN (ANALYZE, FORMAT JSON) {along}", given)
     assert rows_read(row["QUERY PLAN"][0]["Plan"]) < 2000
     assert len(producer.database.query(statement("claim"), given)) == 100
+
+
+def test_statistics_of_an_idle_moment_do_not_make_settlements_slow(producer: Producer) -> None:
+    """A vacuum that finds no job running must not have statements walk through all that will."""
+    queue_up(producer, 2_000)
+    work = WorkLedger(producer.database, "w")
+    work.renew_lease(60)
+    ids = [row["id"] for row in producer.database.query("SELECT id FROM jobs ORDER BY id")]
+    work.record([Settlement(claim.job_id, claim.fence, "failed", 0) for claim in work.claim(ids)])
+    producer.database.query("VACUUM ANALYZE jobs")
+    queue_up(producer, 5_000)
+    claims = work.claim([], [PROVIDER], 5_000)
+    assert len(claims) == 5_000
+    given = {"job_ids": [c.job_id for c in claims[:100]], "fences": [c.fence for c in claims[:100]]}
+    mine = "SELECT j.id FROM unnest(%(job_ids)s::uuid[], %(fences)s::bigint[]) AS d (job_id, fence) JOIN jobs j"
+    sql = f"EXPLAIN (ANALYZE, FORMAT JSON) {mine} ON j.id = d.job_id WHERE j.state = 'running' AND j.fence = d.fence"
+    (row,) = producer.database.query(sql, given)
+    assert rows_read(row["QUERY PLAN"][0]["Plan"]) < 1000
 
 
 def test_50000_jobs_wait_while_others_come_and_go(
