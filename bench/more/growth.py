@@ -44,7 +44,7 @@ def growth(place: Place, small: int, times: int, large: int) -> dict[str, float]
             def look(_: Counts) -> None:
                 sizes.append(place.redis_bytes())
 
-            with Watch([os.getpid()]) as watch:
+            with Watch([os.getpid()], pause_s=2) as watch:
                 names = {pid: name_of(pid) for pid in family([os.getpid()])}
                 handle = submit(producer, large)
                 llm.wait_answered(large, TIMEOUT_S, all_running(processes), look)
