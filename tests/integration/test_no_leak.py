@@ -139,7 +139,7 @@ def test_two_thousand_changes_under_load(stack: Stack, tmp_path: Path, figures: 
         f"memory {bytes_before / 2**20:.1f} → {bytes_after / 2**20:.1f} MB, sockets {sockets_before} → {sockets_after}"
     )
     assert failures == []
-    assert shown.clients_made > 500, "the changes were felt: what each of them left behind would show"
+    assert shown.clients_made > 250, "the changes were felt: what each of them left behind would show"
     assert shown.clients <= len(PROVIDERS)
     assert bytes_after - bytes_before <= ALLOWED_BYTES
     assert sockets_after - sockets_before <= CALLS_IN_FLIGHT * len(urls), "no more than the pool keeps alive"
