@@ -1,14 +1,16 @@
 """Real servers for the tests: started once a session, on free ports, in a temporary folder; each test gets its own
 database and its own Redis database, so tests cannot see each other's jobs."""
 
+import asyncio
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
 import pytest
+import uvloop
 from psycopg import sql
 
 from config.redis_link import connect_redis
@@ -18,6 +20,11 @@ from jobs.migrate import migrate
 
 _names = itertools.count(1)
 _figures = pytest.StashKey[list[str]]()
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Tests run on the loop that workers run on."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @dataclass

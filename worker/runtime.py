@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import aiohttp
+import uvloop
 from celery import Celery
 
 from config.database import Database
@@ -90,7 +91,7 @@ class Runtime:
         self._watch = RegistryWatch(self.registry, self._redis, self._registry_changed)
         self._sweeper = Sweeper(self._work, self._dispatcher, self._redis, settings)
         self._retention = Retention(self._database, settings, lambda: self._caller.draining)
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="runtime", daemon=True)
         self._announcing = threading.Lock()
         self._room = _room(settings)
