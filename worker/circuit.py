@@ -34,8 +34,8 @@ AWAY_S = 3.0
 PROBE_WAIT_S = 2.0
 """Who finds a probe under way looks again after so long."""
 
-PROBE_MARGIN_S = 10.0
-"""A probe may take so much longer than the provider's deadline of one call: its intent is written first."""
+CALL_MARGIN_S = 10.0
+"""A call may take so much longer than the provider's deadline: a probe's intent is written first."""
 
 
 def is_ill(error: CallError) -> bool:
@@ -43,6 +43,10 @@ def is_ill(error: CallError) -> bool:
     if isinstance(error, ProviderServerError):
         return error.status is None or error.status >= 500
     return isinstance(error, ProviderTimeoutError | ProviderConnectionError)
+
+
+def _never(_: str) -> bool:
+    return False
 
 
 @dataclass(eq=False)
@@ -68,10 +72,15 @@ class Circuits:
 
     Args:
         exchange: tells and asks Redis; blocks.
+        is_paused: whether a 429 holds calls to a provider back.
     """
 
-    def __init__(self, exchange: Callable[[str, CircuitReport], CircuitAnswer]) -> None:
-        self._exchange = exchange
+    def __init__(
+        self,
+        exchange: Callable[[str, CircuitReport], CircuitAnswer],
+        is_paused: Callable[[str], bool] = _never,
+    ) -> None:
+        self._exchange, self._is_paused = exchange, is_paused
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="circuits")  # one: answers come in order
         self._circuits: dict[str, _Circuit] = {}
         self._away_until = 0.0
@@ -108,7 +117,7 @@ class Circuits:
         try:
             yield is_probe
         except CallError as error:
-            outcome = "ill" if is_ill(error) else "well"
+            outcome = self._outcome(entry, error, is_probe)
             raise
         else:
             outcome = "well"
@@ -117,6 +126,13 @@ class Circuits:
                 self._tell(circuit, outcome)
             elif outcome != "none":
                 self._count(circuit, outcome == "ill")
+
+    def _outcome(self, entry: Entry, error: CallError, is_probe: bool) -> str:
+        """What an error says. In a pause nothing new begins; in the end those calls alone end that hang."""
+        if not is_ill(error):
+            return "well"
+        hangs = isinstance(error, ProviderTimeoutError)
+        return "none" if hangs and not is_probe and self._is_paused(entry.provider.id) else "ill"
 
     async def close(self) -> None:
         """Ends the exchanges."""
@@ -159,8 +175,7 @@ class Circuits:
     async def _asked(self, circuit: _Circuit) -> CircuitAnswer | None:
         """Asks for the probe; one that is given to a job which was cancelled meanwhile is given back."""
         circuit.asking = True
-        lease_s = circuit.entry.provider.timeout_s + PROBE_MARGIN_S
-        task = self._begun(circuit, self._told(circuit, ask_ms=round(lease_s * 1000)))
+        task = self._begun(circuit, self._told(circuit, asks=True))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -199,13 +214,14 @@ class Circuits:
         running = next(iter(circuit.exchanges), None) or self._tell(circuit)
         await asyncio.shield(running)
 
-    async def _told(self, circuit: _Circuit, probe: str | None = None, ask_ms: int = 0) -> CircuitAnswer | None:
+    async def _told(self, circuit: _Circuit, probe: str | None = None, *, asks: bool = False) -> CircuitAnswer | None:
         """One exchange; None if Redis is away. What was counted meanwhile is then dropped: it would soon be old."""
         calls, failed, circuit.calls, circuit.failed = circuit.calls, circuit.failed, 0, 0
         if self._is_away():
             return None
-        report = CircuitReport(circuit.entry.generation, calls, failed, probe, ask_ms)
         provider_id = circuit.entry.provider.id
+        call_ms = round((circuit.entry.provider.timeout_s + CALL_MARGIN_S) * 1000)
+        report = CircuitReport(circuit.entry.generation, calls, failed, probe, asks, call_ms)
         try:
             answer = await asyncio.get_running_loop().run_in_executor(
                 self._threads, self._exchange, provider_id, report

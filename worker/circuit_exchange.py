@@ -19,14 +19,16 @@ class CircuitReport:
         calls: that have ended since it last told.
         failed: those of them that say that the provider is ill.
         probe: how its probe ended: ``well``, ``ill``, or ``none`` if it came to nothing.
-        ask_ms: it would make a probe, which takes so long at most; 0 if not.
+        asks: whether it would make a probe.
+        call_ms: no call takes longer. So long a probe is waited for, and what was counted is remembered without news.
     """
 
     generation: int
     calls: int = 0
     failed: int = 0
     probe: str | None = None
-    ask_ms: int = 0
+    asks: bool = False
+    call_ms: int = 70_000
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class CircuitAnswer:
         probing: somebody probes it.
         yours: this process is to make the probe.
         event: what this exchange brought about: ``opened``, ``probing``, ``still`` (ill) or ``closed``.
-        calls: that decided it.
+        calls: that decided it: since as many had last failed as ended well.
         failed: likewise.
     """
 

@@ -143,6 +143,11 @@ class Limiter:
         if seconds:
             self._line(provider_id).ease(seconds)
 
+    def is_paused(self, provider_id: str) -> bool:
+        """Whether a provider has asked for a pause that is not over."""
+        line = self._lines.get(provider_id)
+        return line is not None and line.is_paused
+
     def drain(self) -> None:
         """Nobody waits any more."""
         self._draining = True

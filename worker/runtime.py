@@ -207,7 +207,8 @@ class Runtime:
         self._limits_redis = connect_redis(settings.redis_url, EXCHANGE_TIMEOUT_S)
         exchange = LimitExchange(self._limits_redis, settings.redis_url, self.worker_id, settings.lease_s)
         self._limiter = Limiter(self._limits_of, exchange, settings.lease_s)
-        self._circuits = Circuits(CircuitExchange(self._limits_redis, settings.redis_url, self.worker_id))
+        circuit_exchange = CircuitExchange(self._limits_redis, settings.redis_url, self.worker_id)
+        self._circuits = Circuits(circuit_exchange, self._limiter.is_paused)
         self._caller = Caller(
             self.registry,
             self._keys,

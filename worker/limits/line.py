@@ -177,7 +177,12 @@ class Line:
     @property
     def holds(self) -> bool:
         """Whether the provider has asked for a pause that is not over, or somebody still waits for its end."""
-        return bool(self._pending) or self._hold_until > time.monotonic()
+        return bool(self._pending) or self.is_paused
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether that pause is not over."""
+        return self._hold_until > time.monotonic()
 
     def refresh(self) -> None:
         """Whoever waits asks anew."""
