@@ -23,7 +23,7 @@ from config.presence import Presence, PresenceBoard
 from config.provider_store import ProviderStore
 from config.providers import Limits
 from config.redis_link import connect_redis
-from config.redis_names import BULK_QUEUE
+from config.redis_names import BULK_QUEUE, INTERACTIVE_QUEUE
 from config.registry import Registry
 from config.registry_cache import RedisCache
 from config.settings import Settings
@@ -137,13 +137,27 @@ class Runtime:
 
     async def _run_singles(self, job_ids: Sequence[UUID], provider_id: str) -> None:
         taken = 1 + self._places.take_more()
-        named = job_ids[:taken]  # what there is no place for is left to other messages, and to the sweeper
+        named, others = job_ids[:taken], job_ids[taken:]
         try:
+            await self._passed_on(others, provider_id)
             hand = await self._slices.claim(Ask(named, provider_id, taken - len(named)))
             taken -= len(hand.claims)
         finally:
             self._places.give(taken)
         await self._slices.run(hand, lambda: self._places.give(1))
+
+    async def _passed_on(self, job_ids: Sequence[UUID], provider_id: str) -> None:
+        """What there is no place for goes to whoever has some next, and does not wait until the sweeper misses it.
+
+        After an outage a message names hundreds of single jobs that were put off.
+        """
+        if not job_ids:
+            return
+        try:
+            hint = Hint(provider_id, INTERACTIVE_QUEUE, tuple(job_ids))
+            await self._books.in_thread(lambda: self._dispatcher.send(hint))
+        except ServiceUnavailableError as error:
+            log.warning("%d jobs were not passed on (%s); the sweeper will send them", len(job_ids), error)
 
     def _run_slice(self, ask: Ask) -> bool:
         if self._caller.draining:

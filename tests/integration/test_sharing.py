@@ -3,20 +3,23 @@
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 import redis
 
+from config.broker import make_app
 from config.providers import parse_provider
 from config.redis_link import connect_redis
 from config.redis_names import BULK_QUEUE, INTERACTIVE_QUEUE
 from jobs.bell import Bell
+from jobs.dispatch import Dispatcher
 from jobs.ids import new_id
 from jobs.kind import NewJob
 from jobs.kinds import KINDS
-from jobs.records import Settlement
+from jobs.records import Hint, Settlement
 from jobs.work import WorkLedger
 from producer.handles import JobHandle
 from producer.producer import Producer
@@ -85,6 +88,20 @@ def test_as_many_come_along_as_there_are_calls_free(
         wait_for(lambda: broker.llen(INTERACTIVE_QUEUE) > 0, "messages that are left to others")
         assert producer.database.query(count)[0]["n"] == 20
         worker.kill()
+
+
+def test_a_message_with_more_single_jobs_than_places_is_passed_on(
+    stack: Stack, producer: Producer, broker: redis.Redis, tmp_path: Path
+) -> None:
+    """As the sweeper sends them when a provider is back; it would miss the others only seconds later."""
+    jobs = enqueued(producer, 60)
+    broker.delete(INTERACTIVE_QUEUE)
+    few = {"TICKETFLOW_CALLS_IN_FLIGHT": "10"}
+    with closing(Dispatcher(make_app(stack.settings), producer.ledger, stack.settings)) as dispatcher:
+        dispatcher.send(Hint(PROVIDER, INTERACTIVE_QUEUE, tuple(UUID(job.job_id) for job in jobs)))
+    with WorkerProcess({**stack.worker_environment, **NO_SWEEP, **few}, tmp_path / "worker.log"):
+        for job in jobs:
+            assert job.wait(20).state == "succeeded"
 
 
 def test_messages_left_over_do_no_harm(stack: Stack, producer: Producer, llm: LLMServer, tmp_path: Path) -> None:
