@@ -71,8 +71,36 @@ class SliceRoom:
             self._used += jobs
             return True
 
-    def give(self, jobs: int) -> None:
-        """Gives it back."""
+    def give(self, jobs: int, slices: int = 1) -> None:
+        """Gives it back; with ``slices`` 0 that of jobs which have ended while their slice goes on."""
         with self._lock:
-            self._slices += 1
+            self._slices += slices
             self._used -= jobs
+
+
+class SliceShare:
+    """What one slice has of the room: less with each of its jobs that ends; may be used from any thread.
+
+    Else a few jobs that are tried again and again would keep the room of hundreds.
+
+    Args:
+        room: it has been taken there.
+        jobs: for so many.
+    """
+
+    def __init__(self, room: SliceRoom, jobs: int) -> None:
+        self._room, self._jobs = room, jobs
+        self._lock = threading.Lock()
+
+    def give_one(self) -> None:
+        """One job has ended."""
+        with self._lock:
+            if self._jobs:
+                self._jobs -= 1
+                self._room.give(1, slices=0)
+
+    def give(self) -> None:
+        """The slice has ended."""
+        with self._lock:
+            jobs, self._jobs = self._jobs, 0
+        self._room.give(jobs)

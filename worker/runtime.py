@@ -42,7 +42,7 @@ from worker.job_runner import JobRunner
 from worker.limiter import Limiter
 from worker.limits.exchange import LimitExchange
 from worker.limits.line import EXCHANGE_TIMEOUT_S
-from worker.places import Places, SliceRoom
+from worker.places import Places, SliceRoom, SliceShare
 from worker.registry_watch import RegistryWatch
 from worker.retention import Retention
 from worker.retry import RetryPolicy
@@ -165,12 +165,13 @@ class Runtime:
         if not self._room.take(len(ask.job_ids)):
             self._decline(ask)
             return True
+        share = SliceShare(self._room, len(ask.job_ids))
         try:
-            self._submit(self._tracked(lambda: self._run_slice_jobs(ask))).result()
+            self._submit(self._tracked(lambda: self._run_slice_jobs(ask, share))).result()
         except (CancelledError, asyncio.CancelledError):
             log.info("%d jobs of a message went back to the queue: the worker stops", len(ask.job_ids))
         finally:
-            self._room.give(len(ask.job_ids))
+            share.give()
         return True
 
     def _decline(self, ask: Ask) -> None:
@@ -183,8 +184,8 @@ class Runtime:
         except ServiceUnavailableError as error:
             log.warning("%d jobs were not passed on (%s); the sweeper will send them", len(ask.job_ids), error)
 
-    async def _run_slice_jobs(self, ask: Ask) -> None:
-        await self._slices.run(await self._slices.claim(ask))
+    async def _run_slice_jobs(self, ask: Ask, share: SliceShare) -> None:
+        await self._slices.run(await self._slices.claim(ask), share.give_one)
 
     def drain(self) -> None:
         """Begins no further call; calls in flight get the grace time, then they are cut off and their jobs go back."""

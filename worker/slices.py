@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +26,8 @@ class SliceRunner:
 
     A message is a hint: jobs that are not queued any more are passed over, and a message that is delivered twice finds
     nothing. When the slice has run its time, what is not begun goes back and is sent anew, so that no message is held
-    for long. Each job that ends lets one more of its batch into the broker.
+    for long. Each job that ends lets one more of its batch into the broker, half a slice at a time: a slice may last as
+    long as one of its jobs that is tried again and again, and the others' places are not to stand empty meanwhile.
 
     Args:
         books: claims.
@@ -41,6 +42,9 @@ class SliceRunner:
         """The jobs that this process has, with their fences."""
         self._tasks: dict[UUID, asyncio.Task[Settlement | Release | None]] = {}
         self._suspects = Suspects(settings.max_losses)
+        self._ended, self._begun = Counter[UUID](), Counter[UUID]()
+        """Jobs that have ended and for which none was sent, and those in hand, by their batch."""
+        self._feeding: set[asyncio.Task[None]] = set()
 
     async def run(self, hand: Hand, ended: Callable[[], None] = lambda: None) -> None:
         """Runs jobs to their end or back into the queue; suspects among them when their turn has come.
@@ -88,13 +92,42 @@ class SliceRunner:
 
     async def _run_one(self, claim: Claim, deadline: float, ended: Callable[[], None]) -> Settlement | Release | None:
         self.in_hand[claim.job_id] = claim.fence
+        if claim.batch_id:
+            self._begun[claim.batch_id] += 1
         try:
-            return await self._runner.run(claim, deadline)
+            end = await self._runner.run(claim, deadline)
+            if claim.batch_id and isinstance(end, Settlement):
+                self._note_end(claim.batch_id)
+            return end
         finally:
+            if claim.batch_id:
+                self._begun[claim.batch_id] -= 1
             if self.in_hand.get(claim.job_id) == claim.fence:
                 del self.in_hand[claim.job_id]
                 del self._tasks[claim.job_id]
             ended()
+
+    def _note_end(self, batch_id: UUID) -> None:
+        self._ended[batch_id] += 1
+        if self._ended[batch_id] > self._settings.slice_jobs // 2:
+            task = asyncio.create_task(self._feed([batch_id]), name="feed")
+            self._feeding.add(task)
+            task.add_done_callback(self._feeding.discard)
+
+    def _is_last(self, batch_id: UUID) -> bool:
+        """Whether no other slice of the batch is here to feed it; did each feed it, slices would get ever smaller."""
+        self._begun += Counter()  # drops those with none
+        return batch_id not in self._begun
+
+    async def _feed(self, batches: Collection[UUID]) -> None:
+        """Lets as many jobs in as have ended."""
+        try:
+            for batch_id in batches:
+                jobs = self._ended.pop(batch_id, 0)
+                if jobs:
+                    await self._books.in_thread(lambda b=batch_id, n=jobs: self._dispatcher.feed_on(b, n))  # type: ignore[misc]
+        except ServiceUnavailableError as error:
+            log.warning("the next messages were not sent (%s); the sweeper will send them", error)
 
     async def claim(self, ask: Ask) -> Hand:
         """Takes jobs."""
@@ -112,13 +145,12 @@ class SliceRunner:
 
     async def _send_next(self, ends: Ends) -> None:
         """Hints for what went back and is due, and for as many new jobs of each batch as have ended."""
-        finished = Counter(c.batch_id for c, end in ends if isinstance(end, Settlement) and c.batch_id)
         try:
             await self._books.in_thread(lambda: self._dispatcher.send_all(_again(ends)))
-            for batch_id, jobs in finished.items():
-                await self._books.in_thread(lambda b=batch_id, n=jobs: self._dispatcher.feed_on(b, n))  # type: ignore[misc]
         except ServiceUnavailableError as error:
             log.warning("the next messages were not sent (%s); the sweeper will send them", error)
+        batches = {claim.batch_id for claim, _ in ends if claim.batch_id}
+        await self._feed([batch_id for batch_id in batches if self._is_last(batch_id)])
 
 
 def _again(ends: Ends) -> list[Hint]:

@@ -112,6 +112,19 @@ def test_messages_left_over_do_no_harm(stack: Stack, producer: Producer, llm: LL
     assert len(llm.requests()) == 200, "one call a job"
 
 
+def test_a_job_that_takes_its_time_does_not_hold_its_batch_up(
+    stack: Stack, producer: Producer, llm: LLMServer, tmp_path: Path
+) -> None:
+    """The other jobs of its slice have ended, and others of the batch take their places."""
+    llm.scenario([{"type": "delay", "seconds": 60, "times": 1}])
+    small = {"TICKETFLOW_SLICE_JOBS": "10", "TICKETFLOW_SLICES_PER_BATCH": "1", "TICKETFLOW_CALLS_IN_FLIGHT": "5"}
+    with WorkerProcess({**stack.worker_environment, **NO_SWEEP, **small}, tmp_path / "worker.log") as worker:
+        batch = producer.submit_batch("complete", prompts(100), provider=PROVIDER)
+        wait_for(lambda: batch.status().succeeded >= 90, "other jobs of the batch")
+        assert batch.status().running >= 1
+        worker.kill()
+
+
 def test_the_places_of_a_batch_that_ends_go_to_another(
     stack: Stack, producer: Producer, broker: redis.Redis, tmp_path: Path
 ) -> None:

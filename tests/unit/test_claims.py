@@ -7,7 +7,7 @@ import pytest
 
 from jobs.records import Ask, Claim
 from worker.books import dealt
-from worker.places import LARGEST_PARTY, Places, SliceRoom
+from worker.places import LARGEST_PARTY, Places, SliceRoom, SliceShare
 
 A, B, C, D, E = (uuid4() for _ in range(5))
 
@@ -68,3 +68,17 @@ def test_slices_are_bounded_by_threads_and_by_jobs() -> None:
     room.give(60)
     room.give(40)
     assert room.take(250), "a slice alone may be larger"
+
+
+def test_jobs_that_end_make_room_before_their_slice_does() -> None:
+    room = SliceRoom(2, 100)
+    assert room.take(90)
+    share = SliceShare(room, 90)
+    assert not room.take(50)
+    for _ in range(60):
+        share.give_one()
+    assert room.take(50)
+    assert not room.take(1), "the slice has its thread yet"
+    share.give()
+    share.give_one()  # of a job that was cut off
+    assert [room.take(51), room.take(50)] == [False, True]
