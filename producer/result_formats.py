@@ -18,7 +18,7 @@ OutputFormat = Literal["jsonl", "csv", "tsv", "parquet"]
 _BY_SUFFIX: dict[str, OutputFormat] = {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
 _WORKBOOKS = frozenset({".xlsx", ".xls", ".ods"})
 _BEFORE = ("custom_id", "job_id", "state")
-_AFTER = ("error_type", "error_message", "provider_id", "model", "input_tokens", "output_tokens")
+_AFTER = ("error_type", "error_message", "provider_id", "model", "input_tokens", "output_tokens", "reused_from")
 _NUMBERS = frozenset({"input_tokens", "output_tokens"})
 
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0")
@@ -86,7 +86,7 @@ def writer_for(form: OutputFormat, stream: BinaryIO, kind: str) -> Writer:
 
 
 def columns_of(kind: str) -> dict[str, dict[str, Any]]:
-    """The columns of a table, with the JSON schema of each: names and state, the output, error, origin, tokens.
+    """The columns of a table, with the JSON schema of each: names and state, the output, error, origin, tokens, reuse.
 
     A field of the output that is named like one of the others is called ``result_`` and its name.
     """
@@ -109,6 +109,7 @@ def cells_of(job: Job, columns: Mapping[str, Any]) -> dict[str, Any]:
         "model": job.model,
         "input_tokens": job.usage.input_tokens,
         "output_tokens": job.usage.output_tokens,
+        "reused_from": job.reused_from,
     }
     return {name: own[name] if name in own else result.get(name.removeprefix("result_"), None) for name in columns}
 

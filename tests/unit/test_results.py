@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import io
 import json
 import os
 import resource
@@ -51,7 +52,7 @@ def write(jobs: list[Job], name: str, form: str | None = None) -> None:
 
 HEADER = [
     "custom_id", "job_id", "state", "title", "summary", "sentiment", "priority", "action_items", "error_type",
-    "error_message", "provider_id", "model", "input_tokens", "output_tokens",
+    "error_message", "provider_id", "model", "input_tokens", "output_tokens", "reused_from",
 ]  # fmt: skip
 
 
@@ -65,10 +66,25 @@ def test_a_table_holds_names_output_and_errors(tmp_path: Path, name: str, delimi
     assert dict(zip(header, first, strict=True)) | {"action_items": None} == {
         **SUMMARY, "custom_id": "a", "job_id": "id-a", "state": "succeeded", "action_items": None, "error_type": "",
         "error_message": "", "provider_id": "groq", "model": "m", "input_tokens": "7", "output_tokens": "3",
+        "reused_from": "",
     }  # fmt: skip
     assert json.loads(first[header.index("action_items")]) == SUMMARY["action_items"]
     assert second[:5] == ["b", "id-b", "failed", "", ""]
     assert "ProviderServerError" in second
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.csv.gz", "a.parquet", "a.jsonl"])
+def test_every_format_says_whose_result_served_again(tmp_path: Path, name: str) -> None:
+    write([job("paid"), job("free").model_copy(update={"reused_from": "id-paid"})], name)
+    raw = (tmp_path / name).read_bytes()
+    if name.endswith(".parquet"):
+        rows = pq.read_table(tmp_path / name).to_pylist()
+    elif name.endswith(".jsonl"):
+        rows = [json.loads(line) for line in raw.splitlines()]
+    else:
+        text = (gzip.decompress(raw) if name.endswith(".gz") else raw).decode()
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if name.endswith(".tsv") else ","))
+    assert [row["reused_from"] or None for row in rows] == [None, "id-paid"]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.txt", "a"])
