@@ -7,6 +7,7 @@ from kombu import Queue
 from kombu.transport import TRANSPORT_ALIASES
 
 from config.redis_names import INTERACTIVE_QUEUE, QUEUES
+from config.redis_tls import tls_options, without_options
 from config.settings import Settings
 
 RUN_JOBS = "ticketflow.run_jobs"
@@ -33,7 +34,8 @@ TRANSPORT_OPTIONS: dict[str, Any] = {
 def make_app(settings: Settings) -> Celery:
     """The Celery application, without tasks; the worker adds its one."""
     TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "config.transport:Transport"))
-    app = Celery("ticketflow", broker=settings.redis_url, set_as_current=False)
+    tls = tls_options(settings.redis_url)
+    app = Celery("ticketflow", broker=without_options(settings.redis_url), set_as_current=False)
     app.conf.update(
         task_serializer="json",
         result_serializer="json",
@@ -60,6 +62,8 @@ def make_app(settings: Settings) -> Celery:
         broker_channel_error_retry=True,
         broker_pool_limit=20,
         broker_pool_acquire_timeout=5,
-        broker_transport_options=TRANSPORT_OPTIONS,
+        # Kombu's pools are the process' own and told apart by these options, not by those of TLS: it overlooks "tls".
+        broker_transport_options={**TRANSPORT_OPTIONS, "tls": tls} if tls else TRANSPORT_OPTIONS,
+        broker_use_ssl=tls or False,
     )
     return app

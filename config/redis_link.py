@@ -9,6 +9,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from config.errors import ServiceUnavailableError
+from config.redis_tls import tls_trouble
 from config.settings import address_of
 
 TIMEOUT_S = 2.0
@@ -78,4 +79,4 @@ def reason_of(error: BaseException) -> str:
     """What is wrong with Redis, in words; its own texts stay out."""
     by_text = (words for text, words in _TEXTS.items() if str(error).startswith(text))
     by_class = (words for kind, words in _REASONS if isinstance(error, kind))
-    return next(by_text, next(by_class, type(error).__name__))
+    return tls_trouble(error) or next(by_text, next(by_class, type(error).__name__))

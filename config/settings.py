@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from config.egress import EgressPolicy, IPNetwork
 from config.errors import SettingsError
+from config.redis_tls import tls_options
 
 PREFIX = "TICKETFLOW_"
 KEY_PREFIX = PREFIX + "KEY_"
@@ -32,6 +33,11 @@ def _url_of(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _tls(url: str) -> str:
+    tls_options(url)
+    return url
+
+
 def _path_segment(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
         raise ValueError("must be letters, digits, - and _ only")
@@ -48,7 +54,7 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
-    redis_url: Annotated[str, _url_of("redis", "rediss")] = Field(
+    redis_url: Annotated[str, _url_of("redis", "rediss"), AfterValidator(_tls)] = Field(
         "redis://127.0.0.1:6379/0", repr=False, description="Redis or Valkey: broker, registry cache, presence"
     )
     database_url: Annotated[str, _url_of("postgresql", "postgres")] = Field(

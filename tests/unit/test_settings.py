@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+import redis
 
 from config.errors import SettingsError
+from config.redis_tls import tls_options, without_options
 from config.settings import PREFIX, Settings, address_of, load_settings
 
 
@@ -149,3 +151,49 @@ def test_ways_to_log_in(monkeypatch: pytest.MonkeyPatch, given: dict[str, str]) 
     for name, value in (VAULT | {f"TICKETFLOW_VAULT_{key}": value for key, value in given.items()}).items():
         monkeypatch.setenv(name, value)
     load_settings()
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("rediss://host?ssl_cert_reqs=CERT_NONE", "ssl_cert_reqs is required or none"),
+        ("rediss://host?ssl_cert_reqs=", "ssl_cert_reqs is required or none"),
+        ("rediss://host?ssl_check_hostname=0", "ssl_check_hostname is true or false"),
+        ("rediss://host?ssl_ca=/ca.pem", "only these options after the .: ssl_ca_certs, "),
+        ("rediss://host?password=s3cret", "only these options"),
+        ("redis://host?ssl_cert_reqs=none", "only with rediss://"),
+        ("redis://host/0?socket_timeout=1", "only with rediss://"),
+    ],
+)
+def test_an_option_of_tls_that_is_none_is_told(
+    url: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis-py and kombu would each make something else of it, and one of them would check nothing."""
+    monkeypatch.setenv("TICKETFLOW_REDIS_URL", url)
+    with pytest.raises(SettingsError, match=f"TICKETFLOW_REDIS_URL: .*{words}") as caught:
+        load_settings(tmp_path)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_options_of_tls_are_read_as_redis_py_reads_them() -> None:
+    required = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+    assert tls_options("redis://host/0") == {}
+    assert tls_options("rediss://host/0") == required
+    given = "rediss://:p%2Fw@host:1/2?ssl_ca_certs=%2Fa%20b%2Fca.pem&ssl_check_hostname=False"
+    assert (
+        tls_options(given)
+        == parse_options(given)
+        == required
+        | {
+            "ssl_ca_certs": "/a b/ca.pem",
+            "ssl_check_hostname": False,
+        }
+    )
+    assert without_options(given) == "rediss://:p%2Fw@host:1/2"
+
+
+def parse_options(url: str) -> dict[str, object]:
+    """By redis-py itself."""
+    made = redis.ConnectionPool.from_url(url).make_connection()
+    assert isinstance(made, redis.SSLConnection)
+    return {"ssl_ca_certs": made.ca_certs, "ssl_check_hostname": made.check_hostname, "ssl_cert_reqs": "required"}
