@@ -1,9 +1,8 @@
 """The producer's side of the ledger: accepting jobs and showing what came of them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from config.database import Connection, Database
@@ -12,11 +11,9 @@ from config.redis_names import BULK_QUEUE, INTERACTIVE_QUEUE
 from jobs.acceptance import Accepted, Terms, accept
 from jobs.ids import new_id, parse_id
 from jobs.kind import NewJob
+from jobs.spool import Spool
 from jobs.statements import statement
 from jobs.views import Batch, Call, Job, batch_of, call_of, job_of
-
-if TYPE_CHECKING:
-    from hashlib import _Hash as Hash
 
 PAGE_ROWS = 1000
 
@@ -84,9 +81,10 @@ class Ledger:
     def accept_batch(
         self, target: Target, jobs: Iterable[NewJob], name: str | None = None, max_cost_usd: float | None = None
     ) -> tuple[UUID, bool]:
-        """Records a batch, all of it or nothing, reading the jobs as a stream; returns its id and whether it is new.
+        """Records a batch, all of it or nothing; returns its id and whether it is new.
 
-        An error that the iterator raises undoes the whole.
+        The jobs are read to their end before anything is begun in Postgres, so no statement of ours waits for them: a
+        program that pipes its export in may take hours. An error that the iterator raises has written nothing.
 
         Args:
             target: what is to be done, and by whom.
@@ -96,23 +94,38 @@ class Ledger:
 
         Raises:
             ConflictError: the name belongs to a batch of other jobs.
+            UsageError: the jobs do not fit into the folder for temporary files.
         """
-        batch_id, digest = new_id(), sha256()
+        self._named(name)  # a Postgres that is away is told now, and not after hours
+        with Spool(jobs) as spool:
+            batch_id = self._record(spool, target, name, max_cost_usd)
+            if batch_id:
+                return batch_id, True
+            (known,) = self._named(name)
+            if known["input_digest"] != spool.digest:
+                raise ConflictError(
+                    f"the name {name!r} belongs to a batch of other jobs ({known['id']}): use another one"
+                )
+            return known["id"], False
+
+    def _record(self, spool: Spool, target: Target, name: str | None, max_cost_usd: float | None) -> UUID | None:
+        """The new batch's id; None if its name is taken."""
+        batch_id = new_id()
         row: dict[str, Any] = {"id": batch_id, "name": name, "kind": target.kind, "provider_id": target.provider_id}
         row |= {"model": target.model, "reuse_s": target.reuse_s, "max_cost_usd": max_cost_usd}
         with self._database.transaction() as connection:
-            sql = statement("insert_batch").encode()
-            if connection.execute(sql, row).fetchone():
-                total = _copy(connection, batch_id, target, _digested(jobs, digest))
-                given = {"id": batch_id, "total": total, "digest": digest.hexdigest()}
-                connection.execute(statement("complete_batch").encode(), given)
-                return batch_id, True
-        for _ in _digested(jobs, digest):
-            pass
-        (known,) = self._database.query(statement("named_batch"), {"name": name})
-        if known["input_digest"] != digest.hexdigest():
-            raise ConflictError(f"the name {name!r} belongs to a batch of other jobs ({known['id']}): use another one")
-        return known["id"], False
+            if not connection.execute(statement("insert_batch").encode(), row).fetchone():
+                return None
+            seq = 0
+            for part in spool.parts():  # each a statement of its own, so that none grows long with the batch
+                _copy(connection, batch_id, target, part, seq)
+                seq += len(part)
+            given = {"id": batch_id, "total": spool.total, "digest": spool.digest}
+            connection.execute(statement("complete_batch").encode(), given)
+        return batch_id
+
+    def _named(self, name: str | None) -> list[dict[str, Any]]:
+        return self._database.query(statement("named_batch"), {"name": name})
 
     def cancel_batch(self, batch_id: str) -> tuple[int, int]:
         """Ends a batch's queued jobs and asks for the running ones to be stopped; returns how many of each.
@@ -221,16 +234,9 @@ class Ledger:
         return rows[0]
 
 
-def _digested(jobs: Iterable[NewJob], digest: "Hash") -> Iterator[NewJob]:
-    for job in jobs:
-        digest.update(f"{len(job.custom_id or '')}:{job.custom_id or ''}{len(job.input)}:{job.input}".encode())
-        yield job
-
-
-def _copy(connection: Connection, batch_id: UUID, target: Target, jobs: Iterable[NewJob]) -> int:
-    total = 0
+def _copy(connection: Connection, batch_id: UUID, target: Target, jobs: Sequence[NewJob], first_seq: int) -> None:
     with connection.cursor().copy(statement("copy_jobs").encode()) as copy:
-        for seq, job in enumerate(jobs):
+        for seq, job in enumerate(jobs, first_seq):
             copy.write_row(
                 (
                     new_id(),
@@ -245,5 +251,3 @@ def _copy(connection: Connection, batch_id: UUID, target: Target, jobs: Iterable
                     target.other_providers,
                 )
             )
-            total = seq + 1
-    return total

@@ -19,8 +19,8 @@ class Intake:
     """The valid jobs of a file; blank lines are passed over.
 
     Iterating reads the stream. A row that is not UTF-8, cannot be parsed, does not fit the kind or repeats a name is a
-    problem. Unless problems are skipped, the end of the stream raises them all, so that whoever consumes the jobs in a
-    transaction enqueues nothing.
+    problem. Unless problems are skipped, the end of the stream raises them all, so that whoever reads the jobs to their
+    end before enqueuing any enqueues nothing.
 
     Args:
         kind: what the inputs are for.

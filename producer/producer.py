@@ -148,7 +148,8 @@ class Producer:
 
         Args:
             kind: name of the job kind.
-            inputs: valid inputs, read as a stream; see ``jobs.kind.Kind.accept``. If it raises, nothing is enqueued.
+            inputs: valid inputs, read to their end before anything is written, so they may come slowly; see
+                ``jobs.kind.Kind.accept``. If it raises, nothing is enqueued.
             provider: id of the provider that is to answer.
             model: a model of that provider; its default if None.
             name: of the batch. Submitted again with the same inputs, under the same name, it is the same batch, and
@@ -161,7 +162,7 @@ class Producer:
         Raises:
             UnknownNameError, ConflictError, ServiceUnavailableError: as ``enqueue``.
             ConflictError: the name belongs to a batch of other inputs, or there is a cap and no known price.
-            UsageError: the cap is no amount of money.
+            UsageError: the cap is no amount of money, or the inputs do not fit into the folder for temporary files.
         """
         check_name("name", name)
         target = self._target(kind, provider, model, reuse_s, fallbacks)

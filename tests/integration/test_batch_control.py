@@ -1,15 +1,19 @@
 """Batches and jobs while they run: cancelled, paused, resumed, retried, named; single jobs beside them."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from config.errors import ConflictError, InvalidInputError, UnknownNameError
@@ -205,8 +209,15 @@ def test_a_name_is_taken_by_one_of_many(stack: Stack, producer: Producer) -> Non
         producer.submit_batch("complete", prompts(500, "other"), provider=PROVIDER, name="same")
 
 
-def test_a_submission_that_is_killed_leaves_nothing(stack: Stack, producer: Producer, tmp_path: Path) -> None:
-    """Half-way through its file, with its transaction open."""
+def unread_bytes(pipe: IO[str]) -> int:
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+@pytest.mark.parametrize("point", ["reading its file", "writing to Postgres"])
+def test_a_submission_that_is_killed_leaves_nothing(
+    stack: Stack, producer: Producer, tmp_path: Path, point: str
+) -> None:
+    """Half-way through its file, and with its transaction open."""
     fifo = tmp_path / "endless.jsonl"
     os.mkfifo(fifo)
     submit = ["batch", "submit", str(fifo), "--kind", "complete", "--provider", PROVIDER, "--name", "night"]
@@ -217,12 +228,17 @@ def test_a_submission_that_is_killed_leaves_nothing(stack: Stack, producer: Prod
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    with fifo.open("w") as lines:
+    open_copies = "SELECT count(*) AS n FROM pg_stat_activity WHERE query LIKE 'COPY jobs%%' AND state = 'active'"
+    with psycopg.connect(stack.settings.database_url) as holder, fifo.open("w") as lines:
+        holder.execute("LOCK TABLE jobs IN EXCLUSIVE MODE")  # who writes to it waits
         for number in range(5000):
             lines.write(f'{{"prompt": "p{number}"}}\n')
         lines.flush()
-        open_copies = "SELECT count(*) AS n FROM pg_stat_activity WHERE query LIKE 'COPY jobs%%' AND state = 'active'"
-        wait_for(lambda: producer.database.query(open_copies)[0]["n"], "an open COPY")
+        wait_for(lambda: unread_bytes(lines) == 0, "a reader of all that there is so far")
+        if point == "writing to Postgres":
+            lines.close()
+            wait_for(lambda: producer.database.query(open_copies)[0]["n"], "an open COPY")
+        assert command.poll() is None
         command.send_signal(signal.SIGKILL)
         command.wait(10)
     assert producer.ledger.batches(10) == []

@@ -1,6 +1,7 @@
 """The ledger on a real Postgres: jobs are claimed once, settled once, counted right, and outlive their workers."""
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
@@ -143,6 +144,47 @@ def test_a_batch_is_accepted_whole_or_not_at_all(ledger: Ledger, database: Datab
     with pytest.raises(InvalidInputError):
         ledger.accept_batch(TARGET, broken())
     assert database.query("SELECT (SELECT count(*) FROM jobs) + (SELECT count(*) FROM batches) AS n") == [{"n": 0}]
+
+
+def test_a_stream_may_come_as_slowly_as_it_likes(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export that is piped in pauses for longer than Postgres lets a statement, or an idle transaction, live."""
+    monkeypatch.setattr("config.database.STATEMENT_TIMEOUT_MS", 500)
+    monkeypatch.setattr("config.database.IDLE_TIMEOUT_MS", 500)
+    database = Database(stack.settings.database_url, "slow")
+    others = "SELECT count(*) AS n FROM pg_stat_activity WHERE application_name = 'slow' AND pid <> pg_backend_pid()"
+
+    def slow() -> Iterator[NewJob]:
+        for number, job in enumerate(inputs(3000)):
+            if number % 1000 == 500:
+                time.sleep(0.6)
+                assert database.query(f"{others} AND xact_start IS NOT NULL") == [{"n": 0}], "nothing is open meanwhile"
+            yield job
+
+    ledger = Ledger(database)
+    batch_id, is_new = ledger.accept_batch(TARGET, slow(), "night")
+    assert is_new
+    assert [job.custom_id for job in ledger.jobs_of_batch(str(batch_id))] == [f"c{n}" for n in range(3000)]
+    assert ledger.accept_batch(TARGET, slow(), "night") == (batch_id, False)
+    database.close()
+
+
+def test_a_batch_of_many_parts_is_written_whole_and_in_order(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.spool.PART_BYTES", 1000)
+    batch_id, _ = ledger.accept_batch(TARGET, inputs(500))
+    jobs = list(ledger.jobs_of_batch(str(batch_id)))
+    assert [job.custom_id for job in jobs] == [f"c{n}" for n in range(500)]
+    assert ledger.batch(str(batch_id)).total == 500
+
+
+def test_a_postgres_that_is_away_is_told_before_the_stream_is_read() -> None:
+    def unread() -> Iterator[NewJob]:
+        pytest.fail("it was read")
+        yield NewJob("{}")
+
+    database = Database("postgresql://ticketflow@127.0.0.1:1/none", "test")
+    with pytest.raises(ServiceUnavailableError):
+        Ledger(database).accept_batch(TARGET, unread())
+    database.close()
 
 
 def test_an_empty_batch_is_done(ledger: Ledger) -> None:

@@ -179,7 +179,7 @@ def test_a_postgres_without_a_free_connection(stack: Stack, producer: Producer) 
 
 
 def test_a_pool_whose_connections_are_all_in_use(producer: Producer) -> None:
-    """Long submissions hold them; who finds none is told so, and the next who finds one is served."""
+    """Others hold them; who finds none is told so, and the next who finds one is served."""
     with ExitStack() as held:
         for _ in range(4):
             held.enter_context(producer.database.transaction())

@@ -1,0 +1,72 @@
+"""The jobs of a batch, kept until they are all there: what comes out is what went in, or an error that says why."""
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+
+import pytest
+
+from config.errors import UsageError
+from jobs.kind import NewJob
+from jobs.spool import PART_BYTES, Spool
+
+JOBS = [
+    NewJob('{"prompt": "größer, bitte\\n"}', "a"), NewJob("{}"), NewJob('{"x": "\\ttab\\\\"}\n', ""),
+    NewJob("", "no input"), NewJob("☃" * 1000, "☃"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("memory_bytes", [1, 1_000_000])
+def test_jobs_come_out_as_they_went_in(memory_bytes: int) -> None:
+    """From memory, and from a file."""
+    with Spool(iter(JOBS), memory_bytes) as spool:
+        assert [job for part in spool.parts() for job in part] == JOBS
+        assert [job for part in spool.parts() for job in part] == JOBS, "a second time as well"
+        assert spool.total == len(JOBS)
+
+
+def test_the_digest_is_the_one_that_batches_were_stored_with() -> None:
+    """A file that was submitted under a name by an earlier version is known to this one."""
+    with Spool([NewJob("{}", "a"), NewJob("12")]) as spool:
+        assert spool.digest == sha256(b"1:a2:{}" + b"0:2:12").hexdigest()
+    with Spool([]) as empty:
+        assert (empty.total, list(empty.parts())) == (0, [])
+
+
+def test_parts_are_bounded() -> None:
+    with Spool(NewJob("x" * (PART_BYTES // 4), str(n)) for n in range(10)) as spool:
+        assert [len(part) for part in spool.parts()] == [4, 4, 2]
+    with Spool([NewJob("x" * PART_BYTES * 3), NewJob("y")]) as spool:
+        assert [len(part) for part in spool.parts()] == [1, 1]
+
+
+def test_an_error_of_the_stream_is_passed_on() -> None:
+    def broken() -> Iterator[NewJob]:
+        yield NewJob("{}")
+        raise OSError("of the stream itself")
+
+    with pytest.raises(OSError, match="of the stream itself"):
+        Spool(broken())
+
+
+@contextmanager
+def full_disk(size_bytes: int) -> Iterator[None]:
+    """No file of this process may grow beyond a size: a real refusal by the kernel."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("jobs", [30, 3000])
+def test_a_folder_that_is_full_is_told(jobs: int) -> None:
+    """While it is written, or when the rest of it is."""
+    with (
+        full_disk(1000),
+        pytest.raises(UsageError, match=r"temporary files .*File too large.*TMPDIR"),
+        Spool((NewJob("x" * 100) for _ in range(jobs)), 1) as spool,
+    ):
+        list(spool.parts())
