@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import redis
 from celery import Celery
 from kombu import Queue
 from kombu.transport import TRANSPORT_ALIASES
 
+from config.redis_link import TIMEOUT_S
 from config.redis_names import INTERACTIVE_QUEUE, QUEUES
 from config.redis_tls import tls_options, without_options
 from config.settings import Settings
@@ -30,9 +32,27 @@ TRANSPORT_OPTIONS: dict[str, Any] = {
     "client_name": "ticketflow",
 }
 
+PUBLISH_RETRY: dict[str, Any] = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
+
 
 def make_app(settings: Settings) -> Celery:
     """The Celery application, without tasks; the worker adds its one."""
+    return _app(settings, TRANSPORT_OPTIONS, PUBLISH_RETRY)
+
+
+def make_sending_app(settings: Settings) -> Celery:
+    """One that only sends, for programs whose callers wait: it waits two seconds for a Redis that hangs, once."""
+    waits = {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S}
+    return _app(settings, TRANSPORT_OPTIONS | waits, PUBLISH_RETRY | {"errback": _but_no_timeout})
+
+
+def _but_no_timeout(error: Exception, _interval: float) -> None:
+    """Kombu would wait for a connection twice more, and then send what may have been taken already."""
+    if isinstance(error, redis.TimeoutError):
+        raise error
+
+
+def _app(settings: Settings, transport_options: dict[str, Any], publish_retry: dict[str, Any]) -> Celery:
     TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "config.transport:Transport"))
     tls = tls_options(settings.redis_url)
     app = Celery("ticketflow", broker=without_options(settings.redis_url), set_as_current=False)
@@ -50,7 +70,7 @@ def make_app(settings: Settings) -> Celery:
         task_default_queue=INTERACTIVE_QUEUE,
         task_queues=[Queue(name, routing_key=name) for name in QUEUES],
         task_send_sent_event=True,
-        task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
+        task_publish_retry_policy=publish_retry,
         worker_prefetch_multiplier=1,
         worker_eta_task_limit=100,
         worker_pool="threads",
@@ -63,7 +83,7 @@ def make_app(settings: Settings) -> Celery:
         broker_pool_limit=20,
         broker_pool_acquire_timeout=5,
         # Kombu's pools are the process' own and told apart by these options, not by those of TLS: it overlooks "tls".
-        broker_transport_options={**TRANSPORT_OPTIONS, "tls": tls} if tls else TRANSPORT_OPTIONS,
+        broker_transport_options={**transport_options, "tls": tls} if tls else transport_options,
         broker_use_ssl=tls or False,
     )
     return app

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from config.database import Database
 from config.errors import ConflictError, InvalidInputError, ServiceUnavailableError, UsageError
 from config.provider_store import ProviderStore
-from config.redis_link import connect_listener, connect_redis, redis_errors
+from config.redis_link import Patience, connect_impatient, connect_listener
 from config.redis_names import INTERACTIVE_QUEUE, WRITE_PROBE
 from config.registry import Registry
 from config.registry_cache import RedisCache
@@ -52,11 +52,12 @@ class Producer:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.database = Database(settings.database_url, "ticketflow-producer")
-        self.redis = connect_redis(settings.redis_url)
+        self.redis = connect_impatient(settings.redis_url)
+        self._patience = Patience(settings.redis_url)
         self.ledger = Ledger(self.database)
         self._listener = connect_listener(settings.redis_url)
         self._bell = Bell(self._listener)
-        cache = RedisCache(self.redis, settings.redis_url)
+        cache = RedisCache(self.redis, settings.redis_url, self._patience)
         self.providers = ProviderStore(self.database, cache, settings.egress)
         self.registry = Registry(self.providers, cache)
         self._dispatcher: Dispatcher | None = None
@@ -273,21 +274,21 @@ class Producer:
         A Redis at its memory limit, without a disk or demoted to a replica answers a ping all the same; this write it
         refuses, and where it does not, nothing is written and no key is made.
         """
-        with redis_errors(self.settings.redis_url):
+        with self._patience.errors():
             self.redis.setrange(WRITE_PROBE, 0, "")
 
     def _dispatch(self) -> "Dispatcher":
         if self._dispatcher is None:
-            from config.broker import make_app  # Celery takes 0.1 s to load, and reading results needs none
+            from config.broker import make_sending_app  # Celery takes 0.1 s to load, and reading results needs none
             from jobs.dispatch import Dispatcher
 
-            self._dispatcher = Dispatcher(make_app(self.settings), self.ledger, self.settings)
+            self._dispatcher = Dispatcher(make_sending_app(self.settings), self.ledger, self.settings)
         return self._dispatcher
 
-    @staticmethod
-    def _send(send: Callable[[], object]) -> None:
+    def _send(self, send: Callable[[], object]) -> None:
         """Sends hints for what is already accepted: if the broker went away just now, a worker's sweeper sends them."""
         try:
-            send()
+            with self._patience.errors():
+                send()
         except ServiceUnavailableError as error:
             log.warning("accepted, but the message was not sent (%s); a worker will send it", error)
