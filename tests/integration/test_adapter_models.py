@@ -15,7 +15,7 @@ from config.errors import (
     ProviderTimeoutError,
 )
 from config.providers import Model
-from tests.integration.test_adapters import KEY, MAX_BYTES, WIRES, Wire, llm, session, wire  # noqa: F401
+from tests.integration.test_adapters import KEY, MAX_BYTES, WIRES, Wire, session, wire  # noqa: F401
 from tests.support import fault_server as faults
 from tests.support.fault_server import Exchange, FaultServer, Play
 from tests.support.llm_server import LLMServer

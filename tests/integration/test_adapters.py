@@ -7,7 +7,7 @@ import os
 import pickle
 import socket
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -98,12 +98,6 @@ WIRES = {
         "gemini", "google-generativeai", lambda s: s.gemini_url, gemini_text, GEMINI_REFUSAL, "MAX_TOKENS"
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def llm() -> Iterator[LLMServer]:
-    with LLMServer() as server:
-        yield server
 
 
 @pytest.fixture(params=list(WIRES.values()), ids=list(WIRES))

@@ -17,7 +17,6 @@ import psycopg
 import pytest
 
 from config.errors import ConflictError, InvalidInputError, UnknownNameError
-from config.providers import parse_provider
 from jobs.kind import NewJob
 from jobs.kinds import KINDS
 from jobs.records import Release
@@ -28,24 +27,18 @@ from tests.conftest import Stack
 from tests.integration.test_command import Command
 from tests.support.fault_server import Exchange, FaultServerThread, hang
 from tests.support.llm_server import LLMServer
+from tests.support.providers import add_local
 from tests.support.waiting import wait_for
 from tests.support.workers import ROOT, WorkerProcess, clean_environment, living
 
 PROVIDER = "custom-local"
 
 
-@pytest.fixture(scope="module")
-def llm() -> Iterator[LLMServer]:
-    with LLMServer() as server:
-        yield server
-
-
 @pytest.fixture
 def producer(stack: Stack, llm: LLMServer) -> Iterator[Producer]:
     llm.reset()
     with Producer(stack.settings) as producer:
-        url = {"base_url": llm.openai_url, "default_model": "gpt-4o"}
-        producer.providers.add(parse_provider({"id": PROVIDER, "name": "L", "type": "openai-compatible", **url}))
+        add_local(producer, llm, PROVIDER)
         yield producer
 
 

@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 import pytest
 from psycopg import sql
 
-from config.providers import parse_provider
 from embedded.servers import EmbeddedServers
 from jobs.kind import NewJob
 from producer.commands.batch_files import come_back
@@ -26,6 +25,7 @@ from tests.conftest import Stack
 from tests.integration.test_command import Command
 from tests.integration.test_guides import commands
 from tests.support.llm_server import LLMServer
+from tests.support.providers import STRUCTURED, add_local
 from tests.support.waiting import wait_for
 from tests.support.workers import ROOT, WorkerProcess, clean_environment
 
@@ -38,18 +38,11 @@ EXPORT = "\ufeffTicket ID;Subject;Ticket Description;Requester email\r\n" + "".j
 )
 
 
-@pytest.fixture(scope="module")
-def llm() -> Iterator[LLMServer]:
-    with LLMServer() as server:
-        yield server
-
-
 @pytest.fixture
 def producer(stack: Stack, llm: LLMServer) -> Iterator[Producer]:
     llm.reset()
     with Producer(stack.settings) as producer:
-        provider = {"base_url": llm.openai_url, "default_model": "gpt-4o", "capabilities": {"structured_output": True}}
-        producer.providers.add(parse_provider({"id": PROVIDER, "name": "L", "type": "openai-compatible", **provider}))
+        add_local(producer, llm, PROVIDER, **STRUCTURED)
         yield producer
 
 

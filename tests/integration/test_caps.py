@@ -12,7 +12,6 @@ import pytest
 
 from config.database import Database
 from config.errors import BatchPausedError, ConflictError, UsageError
-from config.providers import parse_provider
 from jobs.kind import NewJob
 from jobs.kinds import KINDS
 from jobs.ledger import Ledger, Target
@@ -24,6 +23,7 @@ from producer.producer import Producer
 from tests.conftest import Stack
 from tests.integration.test_command import Command
 from tests.support.llm_server import LLMServer
+from tests.support.providers import STRUCTURED, add_local
 from tests.support.waiting import wait_for
 from tests.support.workers import WorkerProcess, living
 
@@ -54,29 +54,17 @@ def work(database: Database) -> WorkLedger:
     return work
 
 
-@pytest.fixture(scope="module")
-def llm() -> Iterator[LLMServer]:
-    with LLMServer() as server:
-        yield server
-
-
 @pytest.fixture
 def producer(stack: Stack, llm: LLMServer) -> Iterator[Producer]:
     llm.reset()
     with Producer(stack.settings) as producer:
-        producer.providers.add(parse_provider({"id": PROVIDER, **local(llm), **priced()}))
+        add_local(producer, llm, PROVIDER, **STRUCTURED, **priced())
         yield producer
 
 
 @pytest.fixture
 def ticketflow(stack: Stack, tmp_path: Path) -> Command:
     return Command(stack.operator_environment, tmp_path)
-
-
-def local(llm: LLMServer) -> dict[str, Any]:
-    return {"name": "L", "type": "openai-compatible", "base_url": llm.openai_url, "default_model": "gpt-4o"} | {
-        "capabilities": {"structured_output": True}
-    }
 
 
 def priced() -> dict[str, Any]:

@@ -7,7 +7,6 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,12 +76,6 @@ class Command:
 @pytest.fixture
 def ticketflow(stack: Stack, tmp_path: Path) -> Command:
     return Command(stack.operator_environment, tmp_path)
-
-
-@pytest.fixture(scope="module")
-def llm() -> Iterator[LLMServer]:
-    with LLMServer() as server:
-        yield server
 
 
 def add(ticketflow: Command, llm: LLMServer, name: str = "Local") -> str:

@@ -8,12 +8,12 @@ import pytest
 
 from config.keys import open_keys
 from config.presence import PresenceBoard
-from config.providers import parse_provider
 from config.redis_link import connect_redis
 from producer.convergence import Convergence, wait_for_generation
 from producer.producer import Producer
 from tests.conftest import Stack
 from tests.support.llm_server import LLMServer
+from tests.support.providers import add_local
 from tests.support.workers import WorkerProcess
 
 
@@ -70,9 +70,8 @@ def test_a_lost_message_costs_seconds(stack: Stack, producer: Producer, tmp_path
 def test_no_call_goes_to_the_old_address_once_the_wait_is_over(
     stack: Stack, producer: Producer, tmp_path: Path
 ) -> None:
-    url = {"default_model": "gpt-4o", "name": "Moving", "type": "openai-compatible"}
     with LLMServer() as old, LLMServer() as new, WorkerProcess(stack.worker_environment, tmp_path / "worker.log"):
-        producer.providers.add(parse_provider({"id": "custom-moving", "base_url": old.openai_url, **url}))
+        add_local(producer, old, "custom-moving")
         first = [producer.enqueue("complete", {"prompt": f"{n}"}, provider="custom-moving") for n in range(20)]
         generation = producer.providers.change("custom-moving", {"base_url": new.openai_url})
         assert reached(producer, generation).behind == ()
@@ -88,17 +87,7 @@ def test_a_rotated_key_is_in_use_as_soon_as_the_wait_is_over(stack: Stack, produ
     """No provider refuses the old key here: that the new one is used comes from the change alone."""
     operator = open_keys(stack.settings)
     with LLMServer() as llm, WorkerProcess(stack.worker_environment, tmp_path / "worker.log"):
-        producer.providers.add(
-            parse_provider(
-                {
-                    "id": "custom-rotated",
-                    "base_url": llm.openai_url,
-                    "default_model": "gpt-4o",
-                    "name": "R",
-                    "type": "openai-compatible",
-                }
-            )
-        )
+        add_local(producer, llm, "custom-rotated")
         jobs = []
         first = operator.store("custom-rotated", "sk-0")
         assert reached(producer, producer.providers.key_was_set("custom-rotated")).behind == ()

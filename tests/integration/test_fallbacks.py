@@ -8,13 +8,13 @@ import pytest
 
 from config.errors import ConflictError, InvalidInputError, UnknownNameError
 from config.keys import open_keys
-from config.providers import parse_provider
 from jobs.kind import NewJob
 from jobs.kinds import KINDS
 from producer.producer import Producer
 from tests.conftest import Stack
 from tests.integration.test_command import Command
 from tests.support.llm_server import LLMServer
+from tests.support.providers import add_local
 from tests.support.waiting import wait_for
 from tests.support.workers import WorkerProcess
 
@@ -45,8 +45,7 @@ def second(servers_of_models: tuple[LLMServer, LLMServer]) -> LLMServer:
 def producer(stack: Stack, first: LLMServer, second: LLMServer) -> Iterator[Producer]:
     with Producer(stack.settings) as producer:
         for provider_id, server, model in ((FIRST, first, "gpt-4o"), (SECOND, second, "gpt-4o-mini")):
-            given = {"id": provider_id, "name": "L", "type": "openai-compatible", "base_url": server.openai_url}
-            producer.providers.add(parse_provider({**given, "default_model": model, "max_attempts": 2}))
+            add_local(producer, server, provider_id, default_model=model, max_attempts=2)
         yield producer
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from config.presence import PresenceBoard
-from config.providers import parse_provider
 from jobs.kind import NewJob
 from jobs.kinds import KINDS
 from producer.convergence import wait_for_generation
 from producer.producer import Producer
 from tests.conftest import Stack
 from tests.support.llm_server import LLMServer
+from tests.support.providers import add_local
 from tests.support.waiting import wait_for
 from tests.support.workers import WorkerProcess
 
@@ -39,8 +39,7 @@ def producer(stack: Stack) -> Iterator[Producer]:
 def add_provider(producer: Producer, llm: LLMServer, **limits: int) -> str:
     """A provider on this machine, which needs no key."""
     provider_id = f"custom-{os.urandom(6).hex()}"
-    definition = {"id": provider_id, "name": "Local", "type": "openai-compatible", "base_url": llm.openai_url}
-    producer.providers.add(parse_provider({**definition, "default_model": "gpt-4o", "limits": limits}))
+    add_local(producer, llm, provider_id, limits=limits)
     return provider_id
 
 

@@ -16,7 +16,6 @@ import pytest
 import redis
 
 from config.errors import ServiceUnavailableError
-from config.providers import parse_provider
 from config.redis_link import CONNECTIONS, connect_redis
 from config.redis_names import INTERACTIVE_QUEUE
 from jobs.ids import new_id
@@ -30,6 +29,7 @@ from jobs.work import WorkLedger
 from producer.producer import Producer
 from tests.conftest import Stack
 from tests.support.llm_server import LLMServer
+from tests.support.providers import add_local
 from tests.support.waiting import wait_for
 from tests.support.workers import ROOT, WorkerProcess, clean_environment, living
 
@@ -59,18 +59,11 @@ with ThreadPoolExecutor(50) as threads:
 """
 
 
-@pytest.fixture(scope="module")
-def llm() -> Iterator[LLMServer]:
-    with LLMServer() as server:
-        yield server
-
-
 @pytest.fixture
 def producer(stack: Stack, llm: LLMServer) -> Iterator[Producer]:
     llm.reset()
     with Producer(stack.settings) as producer:
-        url = {"base_url": llm.openai_url, "default_model": "gpt-4o"}
-        producer.providers.add(parse_provider({"id": PROVIDER, "name": "x", "type": "openai-compatible", **url}))
+        add_local(producer, llm, PROVIDER)
         yield producer
 
 
@@ -300,8 +293,7 @@ def test_50000_jobs_wait_while_others_come_and_go(
     stack: Stack, producer: Producer, llm: LLMServer, broker: redis.Redis, tmp_path: Path
 ) -> None:
     """Their messages are lost, and a sweeper sends some again; what comes new is named by a message of its own."""
-    url = {"base_url": llm.openai_url, "default_model": "gpt-4o"}
-    producer.providers.add(parse_provider({"id": "custom-new", "name": "n", "type": "openai-compatible", **url}))
+    add_local(producer, llm, "custom-new")
     queue_up(producer, 50_000)
     new = [producer.enqueue("complete", {"prompt": "now"}, provider=provider) for provider in (PROVIDER, "custom-new")]
     ended = "SELECT count(*) FILTER (WHERE state = 'succeeded') AS n FROM jobs WHERE provider_id = %(id)s"

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from config.keys import open_keys
-from config.providers import parse_provider
 from config.settings import PREFIX, Settings
 from embedded.local_server import HOST, LocalServer
 from embedded.servers import EmbeddedServers
@@ -17,6 +16,7 @@ from jobs.kinds import KINDS
 from jobs.migrate import migrate
 from producer.producer import Producer
 from tests.support.llm_server import LLMServer
+from tests.support.providers import add_local
 from tests.support.waiting import wait_for
 from tests.support.workers import WorkerProcess
 
@@ -62,9 +62,7 @@ def test_a_service_dies_in_mid_batch(servers: EmbeddedServers, tmp_path: Path, n
     given = {key.removeprefix(PREFIX).lower(): value for key, value in servers.operator_environment.items()}
     provider_id = f"custom-{name.lower()}"
     with LLMServer() as llm, Producer(Settings.model_validate(given)) as producer:
-        url = {"base_url": llm.openai_url, "default_model": "gpt-4o"}
-        definition = {"id": provider_id, "name": name, "type": "openai-compatible", **url}
-        producer.providers.add(parse_provider(definition))
+        add_local(producer, llm, provider_id)
         open_keys(producer.settings).store(provider_id, "sk-1")
         llm.scenario([{"type": "delay", "seconds": 0.1, "times": None}])
         with WorkerProcess(environment, tmp_path / "worker.log") as worker:

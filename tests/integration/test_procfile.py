@@ -22,7 +22,6 @@ from dotenv import dotenv_values
 
 from config.errors import KeyMissingError, UsageError
 from config.keys import open_keys
-from config.providers import parse_provider
 from config.redis_names import QUEUES
 from config.settings import PREFIX, Settings
 from deploy.vault_init import ROLE_ID, SECRET_ID, SETTINGS, TOKEN, set_up
@@ -32,6 +31,7 @@ from producer.producer import Producer
 from tests.conftest import Stack
 from tests.support.llm_server import LLMServer
 from tests.support.processes import is_running, needs_proc
+from tests.support.providers import add_local
 from tests.support.waiting import wait_for
 from tests.support.workers import ROOT, clean_environment, living
 
@@ -112,8 +112,7 @@ def llm() -> Iterator[LLMServer]:
 
 def _add_provider(producer: Producer, llm: LLMServer, number: int) -> str:
     provider_id = f"custom-honcho-{number}"
-    values = {"id": provider_id, "name": "Local", "type": "openai-compatible", "base_url": llm.openai_url}
-    producer.providers.add(parse_provider({**values, "default_model": "gpt-4o"}))
+    add_local(producer, llm, provider_id)
     open_keys(producer.settings).store(provider_id, "sk-test-secret")
     return provider_id
 

@@ -29,12 +29,6 @@ def worker(stack: Stack, tmp_path: Path) -> Iterator[WorkerProcess]:
         yield worker
 
 
-@pytest.fixture(scope="module")
-def llm() -> Iterator[LLMServer]:
-    with LLMServer() as server:
-        yield server
-
-
 @pytest.fixture
 def endpoint() -> Iterator[Callable[[dict[str, tuple[int, Any]]], str]]:
     """A server that answers by path, over HTTP, as it is told."""

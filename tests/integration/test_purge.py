@@ -12,7 +12,6 @@ import pytest
 
 from config.database import Database
 from config.errors import UnknownNameError
-from config.providers import parse_provider
 from jobs.ended import EndedJobs
 from jobs.ids import first_id, new_id
 from jobs.kind import NewJob
@@ -25,6 +24,7 @@ from producer.producer import Producer
 from tests.conftest import Stack
 from tests.integration.test_command import Command
 from tests.support.llm_server import LLMServer
+from tests.support.providers import add_local
 from tests.support.waiting import wait_for
 from tests.support.workers import WorkerProcess, living
 
@@ -271,8 +271,7 @@ def test_without_the_setting_nothing_is_removed_and_what_is_mended_is_shown(
 ) -> None:
     ended(database)
     with LLMServer() as llm, Producer(stack.settings) as producer:
-        url = {"base_url": llm.openai_url, "default_model": "gpt-4o"}
-        producer.providers.add(parse_provider({"id": "custom-x", "name": "x", "type": "openai-compatible", **url}))
+        add_local(producer, llm, "custom-x")
         job_id = producer.ledger.accept(Target("complete", "custom-x"), NewJob('{"prompt": "x"}'))
         batch, _ = producer.ledger.accept_batch(Target("complete", "custom-x"), [NewJob('{"prompt": "y"}')])
         database.query("UPDATE jobs SET sent_at = '2020-01-01' WHERE id = %(id)s", {"id": job_id})

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from config.errors import UnknownNameError
-from config.providers import parse_provider
 from jobs.kind import NewJob
 from jobs.kinds import KINDS
 from jobs.selection import SelectedJobs, Selection
@@ -16,9 +15,8 @@ from producer.producer import Producer
 from tests.conftest import Stack
 from tests.integration.test_command import Command
 from tests.support.llm_server import LLMServer
+from tests.support.providers import add_local
 from tests.support.workers import WorkerProcess
-
-FIELDS = {"name": "Moving", "type": "openai-compatible", "default_model": "gpt-4o"}
 
 
 @pytest.fixture
@@ -40,7 +38,7 @@ def test_everything_that_went_through_the_broken_endpoint(stack: Stack, producer
     with LLMServer() as broken, LLMServer() as good, WorkerProcess(stack.worker_environment, tmp_path / "w.log"):
         broken.scenario([{"type": "reply", "text": "lorem ipsum", "times": None}])
         good.scenario([{"type": "reply", "text": "an answer", "times": None}])
-        first = producer.providers.add(parse_provider({"id": "custom-moving", "base_url": good.openai_url, **FIELDS}))
+        first = add_local(producer, good, "custom-moving")
         kept = producer.submit_batch("complete", prompts(5), provider="custom-moving")
         kept.wait(20)
         bad = producer.providers.change("custom-moving", {"base_url": broken.openai_url})
@@ -73,7 +71,7 @@ def test_everything_that_went_through_the_broken_endpoint(stack: Stack, producer
 def test_failed_jobs_run_again_with_a_new_budget_of_attempts(stack: Stack, producer: Producer, tmp_path: Path) -> None:
     environment = stack.worker_environment | {"TICKETFLOW_MAX_ATTEMPTS": "2"}
     with LLMServer() as llm, WorkerProcess(environment, tmp_path / "worker.log"):
-        producer.providers.add(parse_provider({"id": "custom-moving", "base_url": llm.openai_url, **FIELDS}))
+        add_local(producer, llm, "custom-moving")
         llm.scenario([{"type": "fail", "status": 500, "times": 2}])
         job = producer.enqueue("complete", {"prompt": "x"}, provider="custom-moving")
         assert (job.wait(20).state, job.status().attempts) == ("failed", 2)

@@ -9,7 +9,6 @@ from uuid import UUID
 import pytest
 
 from config.errors import InvalidInputError
-from config.providers import parse_provider
 from jobs.ids import new_id
 from jobs.kind import NewJob
 from jobs.kinds import KINDS
@@ -22,6 +21,7 @@ from producer.producer import Producer
 from tests.conftest import Stack
 from tests.integration.test_command import Command
 from tests.support.llm_server import LLMServer
+from tests.support.providers import STRUCTURED, add_local
 from tests.support.workers import WorkerProcess
 
 PROVIDER, TWIN = "custom-local", "custom-twin"
@@ -29,20 +29,12 @@ ORIGIN = Origin("groq", 7, 3, "some-model")
 HOUR_S, WEEK_S = 3600.0, 7 * 86_400.0
 
 
-@pytest.fixture(scope="module")
-def llm() -> Iterator[LLMServer]:
-    with LLMServer() as server:
-        yield server
-
-
 @pytest.fixture
 def producer(stack: Stack, llm: LLMServer) -> Iterator[Producer]:
     llm.reset()
     with Producer(stack.settings) as producer:
         for name in (PROVIDER, TWIN):
-            url = {"base_url": llm.openai_url, "default_model": "gpt-4o", "type": "openai-compatible"}
-            can = {"capabilities": {"structured_output": True}}
-            producer.providers.add(parse_provider({"id": name, "name": name, **url, **can}))
+            add_local(producer, llm, name, **STRUCTURED)
         yield producer
 
 

@@ -11,7 +11,6 @@ import pytest
 import redis
 
 from config.broker import make_app
-from config.providers import parse_provider
 from config.redis_link import connect_redis
 from config.redis_names import BULK_QUEUE, INTERACTIVE_QUEUE
 from jobs.bell import Bell
@@ -25,6 +24,7 @@ from producer.handles import JobHandle
 from producer.producer import Producer
 from tests.conftest import Stack
 from tests.support.llm_server import LLMServer
+from tests.support.providers import add_local
 from tests.support.waiting import wait_for
 from tests.support.workers import WorkerProcess
 
@@ -32,19 +32,12 @@ PROVIDER, OTHER = "custom-one", "custom-two"
 NO_SWEEP = {"TICKETFLOW_SWEEP_INTERVAL_S": "600"}
 
 
-@pytest.fixture(scope="module")
-def llm() -> Iterator[LLMServer]:
-    with LLMServer() as server:
-        yield server
-
-
 @pytest.fixture
 def producer(stack: Stack, llm: LLMServer) -> Iterator[Producer]:
     llm.reset()
     with Producer(stack.settings) as producer:
-        url = {"base_url": llm.openai_url, "default_model": "gpt-4o"}
         for name in (PROVIDER, OTHER):
-            producer.providers.add(parse_provider({"id": name, "name": name, "type": "openai-compatible", **url}))
+            add_local(producer, llm, name)
         yield producer
 
 

@@ -10,13 +10,13 @@ from jobs.selection import Selection
 from jobs.spend import By, spend
 from producer.producer import Producer
 from tests.conftest import Stack
-from tests.integration.test_caps import ANSWER, PROVIDER, llm, producer, quick, submitted, ticketflow
+from tests.integration.test_caps import ANSWER, PROVIDER, producer, quick, submitted, ticketflow
 from tests.integration.test_command import Command
 from tests.support.llm_server import LLMServer
 from tests.support.waiting import wait_for
 from tests.support.workers import WorkerProcess
 
-__all__ = ["llm", "producer", "ticketflow"]  # fixtures
+__all__ = ["producer", "ticketflow"]  # fixtures
 
 
 def test_what_a_crash_made_us_pay_twice_is_reported(

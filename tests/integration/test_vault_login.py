@@ -16,7 +16,6 @@ import pytest
 
 from config.errors import KeyUnavailableError, ServiceUnavailableError, SettingsError
 from config.keys import open_keys
-from config.providers import parse_provider
 from config.settings import PREFIX, Settings
 from config.vault import VaultKeys, unwrap_credentials
 from embedded.local_server import HOST, LocalServer
@@ -26,6 +25,7 @@ from producer.producer import Producer
 from tests.conftest import Stack
 from tests.integration.test_vault_keys import Clock
 from tests.support.llm_server import LLMServer
+from tests.support.providers import add_local
 from tests.support.waiting import wait_for
 from tests.support.workers import ROOT, WorkerProcess, clean_environment
 
@@ -150,9 +150,8 @@ def test_a_worker_starts_with_a_wrapped_secret_id(
 ) -> None:
     environment = {k: v for k, v in stack.worker_environment.items() if not k.endswith("SECRET_ID")}
     environment |= {"TICKETFLOW_VAULT_SECRET_ID_WRAPPED": wrapped(root), "TICKETFLOW_KEY_TTL_S": "0.1"}
-    url = {"default_model": "gpt-4o", "name": "W", "type": "openai-compatible"}
     with LLMServer() as llm, Producer(stack.settings) as producer:
-        producer.providers.add(parse_provider({"id": provider_id, "base_url": llm.openai_url, **url}))
+        add_local(producer, llm, provider_id)
         with WorkerProcess(environment, tmp_path / "worker.log", pool):
             jobs = [producer.enqueue("complete", {"prompt": f"{n}"}, provider=provider_id) for n in range(20)]
             assert {(job.wait(30).state, job.status().key_version) for job in jobs} == {("succeeded", 1)}

@@ -13,7 +13,6 @@ import redis
 from config.broker import RUN_JOBS, make_app
 from config.errors import JobFailedError
 from config.keys import open_keys
-from config.providers import parse_provider
 from config.redis_link import connect_redis
 from jobs.kind import NewJob
 from jobs.kinds import KINDS
@@ -21,6 +20,7 @@ from jobs.kinds.summarise_ticket import TicketSummary
 from producer.producer import Producer
 from tests.conftest import Stack
 from tests.support.llm_server import LLMServer
+from tests.support.providers import STRUCTURED, add_local
 from tests.support.waiting import wait_for
 from tests.support.workers import WorkerProcess, living
 
@@ -35,12 +35,6 @@ SUMMARY = {
 }
 
 
-@pytest.fixture(scope="module")
-def llm() -> Iterator[LLMServer]:
-    with LLMServer() as server:
-        yield server
-
-
 @pytest.fixture
 def producer(stack: Stack, llm: LLMServer) -> Iterator[Producer]:
     llm.reset()
@@ -51,21 +45,7 @@ def producer(stack: Stack, llm: LLMServer) -> Iterator[Producer]:
 def add_provider(producer: Producer, llm: LLMServer, provider_type: str = "openai-compatible", key: str = KEY) -> str:
     """A provider of a type at the local server, under an id of its own, since Vault is shared by the session."""
     provider_id = f"custom-{os.urandom(6).hex()}"
-    urls = {"openai-compatible": llm.openai_url, "groq": llm.groq_url, "gemini": llm.gemini_url}
-    models = {"openai-compatible": "gpt-4o", "groq": "llama-3.3-70b-versatile", "gemini": "gemini-2.5-flash"}
-    producer.providers.add(
-        parse_provider(
-            {
-                "id": provider_id,
-                "name": "Local",
-                "type": provider_type,
-                "base_url": urls[provider_type],
-                "default_model": models[provider_type],
-                "capabilities": {"structured_output": True},
-                "timeout_s": 10,
-            }
-        )
-    )
+    add_local(producer, llm, provider_id, provider_type, timeout_s=10, **STRUCTURED)
     if key:
         open_keys(producer.settings).store(provider_id, key)
     return provider_id
