@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, replace
 
 from config.egress import is_local_url
@@ -49,6 +49,30 @@ class Prepared:
         return Origin(provider.id, self.entry.generation, version, model or provider.default_model)
 
 
+class _Both:
+    """One of a few places, and then one of all: what waits here holds none of the others' places.
+
+    Args:
+        few: how many places are here.
+        every: the places of all.
+    """
+
+    def __init__(self, few: int, every: asyncio.Semaphore) -> None:
+        self._few, self._every = asyncio.Semaphore(few), every
+
+    async def __aenter__(self) -> None:
+        await self._few.acquire()
+        try:
+            await self._every.acquire()
+        except BaseException:
+            self._few.release()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._every.release()
+        self._few.release()
+
+
 class Caller:
     """Makes calls, each on the books; the one way to a provider.
 
@@ -78,7 +102,7 @@ class Caller:
         self._load, self._loaded, self._limiter, self._circuits = load, set[str](), limiter, circuits
         self._budgets = Budgets(books)
         self._slots = asyncio.Semaphore(calls_in_flight)
-        self._bulk_slots = asyncio.Semaphore(max(1, calls_in_flight - max(1, calls_in_flight // 10)))
+        self._bulk_slots = _Both(max(1, calls_in_flight - max(1, calls_in_flight // 10)), self._slots)
         self.draining = False
 
     async def prepare(self, provider_id: str, *, fresh_key: bool = False) -> Prepared:
@@ -219,25 +243,18 @@ class Caller:
 
     async def _sent(self, prepared: Prepared, model: str, request: ChatRequest, place: Place) -> ChatReply:
         answer_head.set((0, {}))
-        async with self.lease(prepared) as client:
+        with await self.lease(prepared) as client:
             try:
                 return await client.complete(model, request)
             finally:
                 place.headers = answer_head.get()[1]
 
-    @asynccontextmanager
-    async def _slot(self, queue: str) -> AsyncIterator[None]:
+    def _slot(self, queue: str) -> AbstractAsyncContextManager[None]:
         """One of the calls in flight; batches leave a tenth of them to single jobs, which never queue behind them."""
-        if queue != BULK_QUEUE:
-            async with self._slots:
-                yield
-            return
-        async with self._bulk_slots, self._slots:
-            yield
+        return self._bulk_slots if queue == BULK_QUEUE else self._slots
 
-    @asynccontextmanager
-    async def lease(self, prepared: Prepared) -> AsyncIterator[Adapter]:
-        """A client, if the definition still stands.
+    async def lease(self, prepared: Prepared) -> AbstractContextManager[Adapter]:
+        """A client, if the definition still stands; to be entered at once.
 
         Asked last of all: between this and the request nothing else runs, and a process that says that it holds a
         newer definition has dropped the older one on this loop before. So no call follows a change that was seen.
@@ -249,8 +266,7 @@ class Caller:
         if self._registry.age_s > UNSEEN_S:
             await self._books.in_thread(self._registry.check)
         self._check_current(prepared)
-        with self._clients.lease(prepared.entry, prepared.key) as client:
-            yield client
+        return self._clients.lease(prepared.entry, prepared.key)
 
     def _check_current(self, prepared: Prepared, place: Place | None = None) -> None:
         held = self._registry.held(prepared.entry.provider.id)

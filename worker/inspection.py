@@ -59,7 +59,7 @@ async def list_models(caller: Caller, progress: Progress) -> ModelList:
     entry = await caller.resolve(progress.claim.provider_id)
     prepared = Prepared(entry, await caller.key(entry.provider, fresh=True))
     progress.origin = prepared.origin(progress.claim.model)
-    async with caller.lease(prepared) as client:
+    with await caller.lease(prepared) as client:
         return ModelList(models=await client.models())
 
 
@@ -77,7 +77,7 @@ async def _key(caller: Caller, entry: Entry) -> tuple[Prepared, str]:
 
 
 async def _reach(caller: Caller, prepared: Prepared) -> tuple[bool, str]:
-    async with caller.lease(prepared) as client:
+    with await caller.lease(prepared) as client:
         status = await client.reach()
     return True, f"{urlsplit(prepared.entry.provider.base_url).netloc} answers ({status})"
 
@@ -85,7 +85,7 @@ async def _reach(caller: Caller, prepared: Prepared) -> tuple[bool, str]:
 async def _models(caller: Caller, prepared: Prepared, model: str) -> tuple[bool, str]:
     """A list is not needed to work, a key that is refused is."""
     try:
-        async with caller.lease(prepared) as client:
+        with await caller.lease(prepared) as client:
             listed = {listed.id for listed in await client.models()}
     except ProviderAuthError as error:
         provider_id = error.provider_id
