@@ -125,6 +125,8 @@ class JobRunner:
             return AT_ONCE
         if not isinstance(decision, Retry):
             return progress.settlement("failed", error=error)
+        if error.retry_after_s is None:
+            progress.pauses()
         return progress.release(decision.wait_s) if _goes_back(progress, error, decision) else decision
 
     def _decided(self, progress: Progress, error: CallError, fresh_key: bool) -> Retry | GiveUp:
@@ -135,6 +137,7 @@ class JobRunner:
             progress.attempt,
             policy_for(self._policy, kind, provider, is_urgent=_is_urgent(progress)),
             random.random(),  # noqa: S311 - jitter, no secret
+            waited_s=progress.waited_s,
             tried_s=progress.tried_s,
             key_was_fresh=fresh_key,
             fail_fast=progress.claim.fail_fast,

@@ -53,7 +53,8 @@ class Progress:
     ``retries_from`` counts those of them that the budget of attempts is not for: made before the job was last asked to
     run or at another provider, never sent since the provider was changed at the last moment, or probes of one that was
     known to be ill. ``stopped`` says that somebody asked for the job's end. ``digest`` is that of what is asked of a
-    model, and ``reused_from`` the job whose result served.
+    model, and ``reused_from`` the job whose result served. ``waited_s`` is how long the last pause of our own between
+    two attempts really was, and ``paused_at`` when the one under way began.
     """
 
     claim: Claim
@@ -64,6 +65,8 @@ class Progress:
     fallback_reason: str | None = None
     tried_since: float | None = None
     stopped: bool = False
+    waited_s: float = 0.0
+    paused_at: float | None = None
     digest: bytes | None = None
     reused_from: UUID | None = None
     usage: Usage = field(default_factory=Usage)
@@ -106,8 +109,15 @@ class Progress:
     def begins(self, call: int) -> None:
         """A call of that number is under way."""
         self.calls = call
+        now = time.monotonic()
         if self.tried_since is None:
-            self.tried_since = time.monotonic()
+            self.tried_since = now
+        if self.paused_at is not None:
+            self.waited_s = now - self.paused_at
+
+    def pauses(self) -> None:
+        """The last call has failed, and nobody but us says how long to wait for the next one."""
+        self.paused_at = time.monotonic()
 
     def uncount(self) -> None:
         """The last call does not count as an attempt."""
@@ -117,6 +127,7 @@ class Progress:
         """The next provider is asked, with a budget of attempts of its own."""
         self.fallback_reason = self.fallback_reason or f"{error.error_type}: {error}"
         self.position, self.retries_from = self.position + 1, self.calls
+        self.waited_s, self.paused_at = 0.0, None
 
     def begin_again(self) -> None:
         """None of the providers can be asked now: whichever is back first will be."""
@@ -127,6 +138,8 @@ class Progress:
     def end(self, end: CallEnd, *, priced: bool) -> None:
         """Takes in what came of a call; ``priced`` says whether the price of such calls is known."""
         self.ended.append(end)
+        if end.outcome != "superseded":  # that one was never sent, and the pause goes on
+            self.paused_at = None
         if priced:
             self.cost_usd = (self.cost_usd or 0.0) + (end.cost_usd or 0.0)
 

@@ -8,11 +8,16 @@ from jobs.kind import Kind
 
 MAX_RETRY_AFTER_S = 600.0
 BULK_PATIENCE = 4
+GROWTH = 1.2
+"""Each wait is at least so many times the one before: who watches from outside sees it grow."""
+
+MOST_DOUBLINGS = 60
+"""By then it is capped; a float holds a thousand of them, and who asks for 2,000 attempts gets that far."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often and how patiently; waits double from ``base_s`` up to ``cap_s``, with full jitter.
+    """How often and how patiently; waits double from ``base_s`` up to ``cap_s``, with jitter: see ``backoff_s``.
 
     ``total_time_s`` bounds all attempts and waits of a job together: what would begin later is not begun. A call that
     has begun is bounded by its own deadline alone.
@@ -66,31 +71,36 @@ def decide(
     policy: RetryPolicy,
     jitter: float,
     *,
+    waited_s: float = 0.0,
     tried_s: float = 0.0,
     key_was_fresh: bool = False,
     fail_fast: bool = False,
 ) -> Retry | GiveUp:
-    """What follows a failed attempt.
-
-    Full jitter is the one of the variants that AWS measured with the least contention ("Exponential Backoff And
-    Jitter", 2015); a ``Retry-After`` of the provider is a lower bound and never shortened.
+    """What follows a failed attempt; a ``Retry-After`` of the provider is a lower bound and never shortened.
 
     Args:
         error: why it failed.
         attempt: its number, from 1.
         policy: limits.
         jitter: 0 to 1, drawn by the caller.
+        waited_s: how long the job waited for this attempt, where that was up to us.
         tried_s: how long the job has been tried for.
         key_was_fresh: the key had just been read from its source, so a 401 is not a rotation that was missed.
         fail_fast: the job shall not wait for a provider that is left alone.
     """
-    decision = _wanted(error, attempt, policy, jitter, key_was_fresh, fail_fast)
+    decision = _wanted(error, attempt, policy, jitter, waited_s, key_was_fresh, fail_fast)
     late = isinstance(decision, Retry) and tried_s + decision.wait_s > policy.total_time_s
     return GiveUp() if late else decision
 
 
 def _wanted(
-    error: CallError, attempt: int, policy: RetryPolicy, jitter: float, key_was_fresh: bool, fail_fast: bool
+    error: CallError,
+    attempt: int,
+    policy: RetryPolicy,
+    jitter: float,
+    waited_s: float,
+    key_was_fresh: bool,
+    fail_fast: bool,
 ) -> Retry | GiveUp:
     """What follows, were there time without end."""
     if isinstance(error, ProviderUnavailableError):  # no attempt was made, so none is counted
@@ -101,5 +111,26 @@ def _wanted(
         return GiveUp() if key_was_fresh else Retry(0.0, fresh_key=True)
     if not error.retryable:
         return GiveUp()
-    backoff_s = min(policy.cap_s, policy.base_s * 2 ** (attempt - 1)) * jitter
-    return Retry(min(error.retry_after_s or 0.0, MAX_RETRY_AFTER_S) + backoff_s)
+    asked_s = min(error.retry_after_s or 0.0, MAX_RETRY_AFTER_S)
+    return Retry(asked_s + backoff_s(attempt, policy, jitter, waited_s))
+
+
+def backoff_s(attempt: int, policy: RetryPolicy, jitter: float, waited_s: float = 0.0) -> float:
+    """How long to wait after a failed attempt: a time from a window that begins above where the one before it ended.
+
+    Full jitter (0 to c) makes the fewest calls of the variants in "Exponential Backoff And Jitter" (AWS, 2015), but a
+    quarter of the second waits is shorter than the first; equal jitter (c/2 to c) keeps them apart, but a herd's first
+    wait has half the room. So the first wait is drawn with full jitter and each later one above all that came before.
+
+    Args:
+        attempt: its number, from 1.
+        policy: limits.
+        jitter: 0 to 1.
+        waited_s: for this attempt; more than was drawn if the job stood in line, or its provider had asked for a pause.
+    """
+    if attempt == 1:
+        return min(policy.cap_s, policy.base_s) * jitter
+    longest_before_s = max(policy.base_s * 2.0 ** min(attempt - 2, MOST_DOUBLINGS), waited_s)
+    longest_s = min(policy.cap_s, 2 * longest_before_s)
+    shortest_s = longest_s * GROWTH / 2
+    return shortest_s + (longest_s - shortest_s) * jitter

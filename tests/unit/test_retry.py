@@ -1,5 +1,8 @@
 """The retry decision, by table."""
 
+from itertools import pairwise
+from random import Random
+
 import pytest
 
 from config import errors
@@ -7,7 +10,7 @@ from config.errors import CallError
 from config.providers import Provider, builtin_providers
 from jobs.kind import Kind
 from jobs.kinds import KINDS
-from worker.retry import GiveUp, Retry, RetryPolicy, decide, policy_for
+from worker.retry import GROWTH, GiveUp, Retry, RetryPolicy, backoff_s, decide, policy_for
 
 POLICY = RetryPolicy(max_attempts=5, base_s=0.5, cap_s=8.0)
 
@@ -39,10 +42,59 @@ FINAL = (
 
 
 @pytest.mark.parametrize("cls", TRY_AGAIN)
-@pytest.mark.parametrize(("attempt", "longest_s"), [(1, 0.5), (2, 1.0), (3, 2.0), (4, 4.0)])
-def test_backs_off_with_full_jitter(cls: type[CallError], attempt: int, longest_s: float) -> None:
+@pytest.mark.parametrize(
+    ("attempt", "shortest_s", "longest_s"), [(1, 0.0, 0.5), (2, 0.6, 1.0), (3, 1.2, 2.0), (4, 2.4, 4.0)]
+)
+def test_backs_off_in_windows_that_follow_one_another(
+    cls: type[CallError], attempt: int, shortest_s: float, longest_s: float
+) -> None:
+    assert decide(error(cls), attempt, POLICY, 0.0) == Retry(shortest_s)
     assert decide(error(cls), attempt, POLICY, 1.0) == Retry(longest_s)
-    assert decide(error(cls), attempt, POLICY, 0.0) == Retry(0.0)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "waited_s", "shortest_s", "longest_s"),
+    [
+        (1, 99.0, 0.0, 0.5),
+        (2, 0.1, 0.6, 1.0),
+        (2, 0.5, 0.6, 1.0),
+        (2, 2.0, 2.4, 4.0),
+        (3, 2.0, 2.4, 4.0),
+        (3, 99.0, 4.8, 8.0),
+    ],
+)
+def test_a_wait_that_took_longer_than_was_drawn_is_outgrown_as_well(
+    attempt: int, waited_s: float, shortest_s: float, longest_s: float
+) -> None:
+    unreachable = error(errors.ProviderUnreachableError)
+    assert decide(unreachable, attempt, POLICY, 0.0, waited_s=waited_s) == Retry(shortest_s)
+    assert decide(unreachable, attempt, POLICY, 1.0, waited_s=waited_s) == Retry(longest_s)
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_waits_grow_whatever_is_drawn_and_whatever_stretches_them(seed: int) -> None:
+    """Up to the cap; llmock, for one, calls a client constant whose waits grow by no more than a tenth."""
+    chance = Random(seed)
+    policy = RetryPolicy(99, base_s=chance.uniform(0.1, 3.0), cap_s=chance.uniform(5.0, 60.0))
+    waited_s = 0.0
+    for attempt in range(1, 12):
+        wait_s = backoff_s(attempt, policy, chance.random(), waited_s)
+        assert 0.0 <= wait_s <= policy.cap_s
+        assert wait_s >= min(GROWTH * waited_s, GROWTH / 2 * policy.cap_s)
+        waited_s = wait_s + chance.choice([0.0, chance.uniform(0.0, 3.0)])
+
+
+def test_each_window_is_used_to_the_full_and_none_overlaps_the_next() -> None:
+    """So that those who failed together neither come back together nor meet those who failed before them."""
+    chance = Random(1)
+    windows = [[backoff_s(attempt, POLICY, chance.random()) for _ in range(2000)] for attempt in range(1, 6)]
+    for before, after in pairwise(windows):
+        assert max(before) < min(after) < max(before) * 1.25
+    for attempt, window in enumerate(windows, 1):
+        longest_s = POLICY.base_s * 2 ** (attempt - 1)
+        shortest_s = 0.0 if attempt == 1 else longest_s * GROWTH / 2
+        tenths = {int((wait_s - shortest_s) / (longest_s - shortest_s) * 10) for wait_s in window}
+        assert tenths == set(range(10)), "of the window"
 
 
 @pytest.mark.parametrize("cls", TRY_AGAIN)
@@ -61,8 +113,11 @@ def test_every_error_of_a_call_is_decided_here() -> None:
     assert classes == set(TRY_AGAIN) | set(FINAL) | others
 
 
-def test_the_backoff_is_capped() -> None:
-    assert decide(error(errors.ProviderServerError), 30, RetryPolicy(99, 0.5, 8.0), 1.0) == Retry(8.0)
+@pytest.mark.parametrize("attempt", [5, 30, 3000])
+def test_the_backoff_is_capped(attempt: int) -> None:
+    policy = RetryPolicy(9999, 0.5, 8.0)
+    assert decide(error(errors.ProviderServerError), attempt, policy, 1.0) == Retry(8.0)
+    assert decide(error(errors.ProviderServerError), attempt, policy, 0.0) == Retry(4.8)
 
 
 @pytest.mark.parametrize(("asked_s", "wait_s"), [(2.0, 2.25), (0.0, 0.25), (9999.0, 600.25)])
