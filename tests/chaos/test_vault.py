@@ -10,9 +10,13 @@ from embedded.vault_rights import WORKER
 from tests.chaos.arena import BOUND_S, JOBS, KEY, Arena, small
 from tests.chaos.crew import Crew
 from tests.chaos.table import Table
+from tests.chaos.test_services import stand_still
 from tests.support.waiting import wait_for
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(800)
+OUTAGE_S = 60.0
+"""Of the long form. Keys are read again every second here, and known ones serve on all the while."""
+
 ROLE = f"auth/approle/role/{WORKER}"
 
 
@@ -40,17 +44,17 @@ def frozen(arena: Arena) -> Iterator[None]:
 
 @contextmanager
 def without_login(arena: Arena) -> Iterator[None]:
-    """All tokens of workers are revoked and their secret id is of no use; a new one is in the file at the end."""
-    vault, file = arena.vault(), arena.folder / "secret-id"
-    vault.call("POST", f"{ROLE}/secret-id/destroy", {"secret_id": file.read_text()})
+    """All tokens of workers are revoked and their secret id has expired; a new one is in the file at the end."""
+    hand_out(arena, "1s")
+    stand_still(2)
     revoke_tokens(arena)
     yield
     hand_out(arena)
 
 
-def hand_out(arena: Arena) -> None:
+def hand_out(arena: Arena, lifetime: str = "1h") -> None:
     """A secret id of this scenario's own."""
-    answer = arena.vault().call("POST", f"{ROLE}/secret-id", {})[1]
+    answer = arena.vault().call("POST", f"{ROLE}/secret-id", {"ttl": lifetime})[1]
     (arena.folder / "secret-id").write_text(answer["data"]["secret_id"])
 
 
@@ -82,7 +86,10 @@ def test_vault_is_of_no_use(arena: Arena, table: Table, tmp_path: Path, full: bo
                 with OUTAGES[name](arena):
                     arena.submit(20, f"waits-{name}", provider=unknown)
                     wait_for(lambda u=unknown: tried(arena, u), f"jobs that were tried and wait: {crew.log}", 60)  # type: ignore[misc]
-                    arena.progress(2000 if full else 200)
+                    if full:
+                        stand_still(OUTAGE_S)
+                        arena.submit(JOBS // 2, f"late-{name}")
+                    arena.progress(200)
                     assert not arena.query("SELECT 1 FROM calls WHERE provider_id = %s", unknown), "none was called"
                 recovery_s[name] = arena.seconds_until(lambda u=unknown: served(arena, u), "a job with the unknown key")  # type: ignore[misc]
         report = arena.settled()

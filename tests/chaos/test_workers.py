@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.arena import BOUND_S, CALLS_IN_FLIGHT, JOBS, Arena, small
+from tests.chaos.arena import BOUND_S, CALLS_IN_FLIGHT, END_S, JOBS, Arena, small
 from tests.chaos.crew import Crew
 from tests.chaos.table import Table
 from tests.chaos.worker_app import DEATHS, FROZEN, LOST_ANSWERS
@@ -16,7 +16,7 @@ GRACE_AND_MORE_S = 15.0
 SHORT_LEASE = {"TICKETFLOW_LEASE_S": "6"}
 """Where no bound of time is held; those that are hold with the settings as they are."""
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(800)
 
 
 def in_hand(arena: Arena, pid: int) -> dict[str, int]:
@@ -25,17 +25,18 @@ def in_hand(arena: Arena, pid: int) -> dict[str, int]:
     return {str(row["id"]): row["fence"] for row in rows}
 
 
-def test_ten_kills_in_one_batch(arena: Arena, table: Table, tmp_path: Path) -> None:
+def test_ten_kills_in_one_batch(arena: Arena, table: Table, tmp_path: Path, full: bool) -> None:
+    """In the long form the batch is ten times as large."""
     arena.plan()
     kills: list[tuple[datetime, dict[str, int]]] = []
     with Crew(small(arena), tmp_path, 3) as crew:
         with arena.single_jobs():
-            arena.submit(JOBS)
+            arena.submit(JOBS * 10 if full else JOBS)
             for _ in range(10):
-                arena.progress(20)
+                arena.progress(500 if full else 20)
                 pid = crew.kill(arena.chance.randrange(3))
                 kills.append((arena.now(), in_hand(arena, pid)))
-        report = arena.settled()
+        report = arena.settled(400 if full else END_S)
     longest_s = max(arena.run_again_s(jobs, killed_at) for killed_at, jobs in kills)
     table.add("1 ten SIGKILLs", report, longest_s)
     assert any(jobs for _, jobs in kills), "they had jobs in hand"
