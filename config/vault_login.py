@@ -76,7 +76,12 @@ def _approle(settings: Settings, client: hvac.Client) -> dict[str, Any]:
         return auth_of(
             client.auth.approle.login(role_id=settings.vault_role_id, secret_id=_secret_id(settings), mount_point=mount)
         )
-    except (hx.InvalidRequest, hx.Forbidden):
+    except hx.Forbidden:
+        raise LoginRefusedError(
+            "Vault refuses the role id or secret id; after several refused logins it locks the role out for a while, "
+            "with a good secret id as well: docs/security.md says how to prevent that"
+        ) from None
+    except hx.InvalidRequest:
         raise LoginRefusedError(
             "Vault refuses the role id or secret id; it may have expired: hand out a new one"
         ) from None

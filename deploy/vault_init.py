@@ -13,7 +13,15 @@ from dotenv import dotenv_values
 from config.errors import ServiceUnavailableError, UsageError
 from config.settings import PREFIX
 from embedded.local_server import write_private
-from embedded.vault_rights import OPERATOR, OPERATOR_PERIOD, WORKER, VaultApi, keys_are_served, mount_keys
+from embedded.vault_rights import (
+    OPERATOR,
+    OPERATOR_PERIOD,
+    WORKER,
+    VaultApi,
+    enable_approle,
+    keys_are_served,
+    mount_keys,
+)
 
 WAIT_S, POLL_S = 60.0, 0.2
 ACTIVE, NOT_INITIALISED = 200, 501
@@ -55,8 +63,7 @@ def _set_rights(root: VaultApi) -> None:
     for name, file in _POLICIES.items():
         policy = (Path(__file__).parent / "vault" / file).read_text(encoding="utf-8")
         root.call("PUT", f"sys/policies/acl/{name}", {"policy": policy})
-    if "approle/" not in root.call("GET", "sys/auth")[1]["data"]:
-        root.call("POST", "sys/auth/approle", {"type": "approle"})
+    enable_approle(root)
     root.call("POST", f"auth/approle/role/{WORKER}", _ROLE)
 
 

@@ -25,6 +25,7 @@ _POLICIES = {
         """,
 }
 _ROLE = {"token_policies": [WORKER], "token_ttl": "1h", "token_max_ttl": "24h"}
+_NO_LOCKOUT = {"user_lockout_config": {"lockout_disable": True}}
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,17 @@ def keys_are_served(root: VaultApi) -> bool:
     return root.exists(f"{_MOUNT}/config")
 
 
+def enable_approle(root: VaultApi) -> None:
+    """Makes sure of the AppRole logins, without Vault's lockout.
+
+    By default five refused logins lock a role out for 15 minutes, with whatever secret id: workers whose secret id has
+    expired ask again every two seconds, and the new one would be refused as well. Nobody guesses 122 bits meanwhile.
+    """
+    if "approle/" not in root.call("GET", "sys/auth")[1]["data"]:
+        root.call("POST", "sys/auth/approle", {"type": "approle"})
+    root.call("POST", "sys/auth/approle/tune", _NO_LOCKOUT)
+
+
 def grant_rights(root: VaultApi, former_accessor: str | None) -> Credentials:
     """Sets the policies and issues new credentials; those of earlier starts end.
 
@@ -112,8 +124,7 @@ def grant_rights(root: VaultApi, former_accessor: str | None) -> Credentials:
     """
     for name, policy in _POLICIES.items():
         root.call("PUT", f"sys/policies/acl/{name}", {"policy": policy})
-    if "approle/" not in root.call("GET", "sys/auth")[1]["data"]:
-        root.call("POST", "sys/auth/approle", {"type": "approle"})
+    enable_approle(root)
     if former_accessor:
         root.call(
             "POST", "auth/token/revoke-accessor", {"accessor": former_accessor}, expected=(200, 204, 400, 403, 404)

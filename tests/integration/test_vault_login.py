@@ -93,6 +93,42 @@ def test_a_secret_id_in_a_file_may_be_replaced(stack: Stack, root: VaultApi, pro
     assert keys.get(provider_id, fresh=True).value == "sk-1"
 
 
+def test_refused_logins_do_not_lock_the_role_out(
+    stack: Stack, root: VaultApi, provider_id: str, tmp_path: Path
+) -> None:
+    """Workers show a secret id that has expired every two seconds; by default Vault would then refuse the new one."""
+    file, clock = tmp_path / "secret-id", Clock()
+    file.write_text("expired")
+    keys = VaultKeys(bare(stack, vault_secret_id_file=file), clock)
+    for _ in range(10):
+        clock.now_s += 3
+        with pytest.raises(KeyUnavailableError, match="hand out a new one"):
+            keys.get(provider_id)
+    file.write_text(secret_id(root))
+    clock.now_s += 3
+    assert keys.get(provider_id).value == "sk-1"
+
+
+def test_a_vault_that_locks_a_role_out_is_named(stack: Stack, root: VaultApi, provider_id: str, tmp_path: Path) -> None:
+    """Somebody else's Vault, as it is by default."""
+    file, clock = tmp_path / "secret-id", Clock()
+    root.call("POST", "sys/auth/locking", {"type": "approle"})
+    root.call("POST", "auth/locking/role/worker", {"token_policies": [WORKER]})
+    role_id = root.call("GET", "auth/locking/role/worker/role-id")[1]["data"]["role_id"]
+    given = {"vault_auth_mount": "locking", "vault_role_id": role_id}
+    keys = VaultKeys(bare(stack, vault_secret_id_file=file, **given), clock)
+    file.write_text("expired")
+    for _ in range(6):
+        clock.now_s += 3
+        with pytest.raises(KeyUnavailableError, match="refuses the role id or secret id"):
+            keys.get(provider_id)
+    file.write_text(root.call("POST", "auth/locking/role/worker/secret-id")[1]["data"]["secret_id"])
+    clock.now_s += 3
+    with pytest.raises(KeyUnavailableError, match="it locks the role out for a while"):
+        keys.get(provider_id)
+    root.call("DELETE", "sys/auth/locking")
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [(None, "No such file"), (b"", "is empty"), (b" \n", "is empty"), (b"\xff\x00", "something else")],
