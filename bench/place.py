@@ -68,7 +68,8 @@ class Place:
             yield
         finally:
             self._own = {}
-            self._admin("DROP DATABASE {} WITH (FORCE)", name)
+            # Not by force: that may not touch an autovacuum, which a plain one sends away; our own sessions are closed.
+            self._admin("DROP DATABASE {}", name)
 
     def operator(self) -> dict[str, str]:
         """The environment of commands and producers."""
