@@ -65,7 +65,8 @@ class Kind:
             model = self.input.model_validate_json(text)
         except ValidationError as error:
             raise InvalidInputError(((0, describe(error)),)) from None
-        names = (custom_id, getattr(model, "custom_id", None), getattr(model, "id", None))
+        given = {**model.__dict__, **(model.model_extra or {})}  # asking a model for what it lacks takes long
+        names = (custom_id, given.get("custom_id"), given.get("id"))
         name = next((name for name in names if name is not None), None)
         return NewJob(model.model_dump_json(exclude_unset=True), None if name is None else _checked_name(name))
 

@@ -1,6 +1,6 @@
 """The producer's side of the ledger: accepting jobs and showing what came of them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -16,6 +16,8 @@ from jobs.statements import statement
 from jobs.views import Batch, Call, Job, batch_of, call_of, job_of
 
 PAGE_ROWS = 1000
+COPY_BYTES = 32 * 1024 * 1024
+"""Inputs in one statement: a second's work, which no limit on the time of statements cuts off."""
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,11 @@ class Ledger:
         with self._database.transaction() as connection:
             if not connection.execute(statement("insert_batch").encode(), row).fetchone():
                 return None
-            seq = 0
-            for part in spool.parts():  # each a statement of its own, so that none grows long with the batch
-                _copy(connection, batch_id, target, part, seq)
-                seq += len(part)
+            jobs = enumerate(spool)
+            while _copy(
+                connection, batch_id, target, jobs
+            ):  # each a statement of its own: none grows long with the batch
+                pass
             given = {"id": batch_id, "total": spool.total, "digest": spool.digest}
             connection.execute(statement("complete_batch").encode(), given)
         return batch_id
@@ -234,9 +237,11 @@ class Ledger:
         return rows[0]
 
 
-def _copy(connection: Connection, batch_id: UUID, target: Target, jobs: Sequence[NewJob], first_seq: int) -> None:
+def _copy(connection: Connection, batch_id: UUID, target: Target, jobs: Iterator[tuple[int, NewJob]]) -> bool:
+    """Writes the next jobs with their places; False if those were all. Postgres takes rows in while we make more."""
+    size_bytes = 0
     with connection.cursor().copy(statement("copy_jobs").encode()) as copy:
-        for seq, job in enumerate(jobs, first_seq):
+        for seq, job in jobs:
             copy.write_row(
                 (
                     new_id(),
@@ -251,3 +256,7 @@ def _copy(connection: Connection, batch_id: UUID, target: Target, jobs: Sequence
                     target.other_providers,
                 )
             )
+            size_bytes += len(job.input)
+            if size_bytes >= COPY_BYTES:
+                return True
+    return False

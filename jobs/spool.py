@@ -14,14 +14,12 @@ from jobs.kind import NewJob
 MEMORY_BYTES = 8 * 1024 * 1024
 """What is larger goes to a file without a name in the folder for temporary files; it ends with the process."""
 
-PART_BYTES = 1024 * 1024
-
 _HEAD = Struct("!iI")
 """Bytes of the job's name, -1 without one, and of its input."""
 
 
 class Spool:
-    """The jobs of a batch, read once and given out in parts.
+    """The jobs of a batch, read once.
 
     Args:
         jobs: read to the end; what it raises is passed on.
@@ -57,18 +55,6 @@ class Spool:
         with suppress(OSError):  # of a disk that was full before
             self._file.close()
 
-    def parts(self) -> Iterator[list[NewJob]]:
-        """The jobs in order, as many at a time as have about a mebibyte of inputs."""
-        part, size = list[NewJob](), 0
-        for job in self._kept():
-            part.append(job)
-            size += len(job.input)
-            if size >= PART_BYTES:
-                yield part
-                part, size = [], 0
-        if part:
-            yield part
-
     def _keep(self, job: NewJob) -> None:
         name = None if job.custom_id is None else job.custom_id.encode()
         text = job.input.encode()
@@ -77,7 +63,8 @@ class Spool:
         except OSError as error:
             raise _full(error) from None
 
-    def _kept(self) -> Iterator[NewJob]:
+    def __iter__(self) -> Iterator[NewJob]:
+        """The jobs in order."""
         try:
             self._file.seek(0)  # which writes what is still held
         except OSError as error:

@@ -169,7 +169,7 @@ def test_a_stream_may_come_as_slowly_as_it_likes(stack: Stack, monkeypatch: pyte
 
 
 def test_a_batch_of_many_parts_is_written_whole_and_in_order(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.spool.PART_BYTES", 1000)
+    monkeypatch.setattr("jobs.ledger.COPY_BYTES", 1000)
     batch_id, _ = ledger.accept_batch(TARGET, inputs(500))
     jobs = list(ledger.jobs_of_batch(str(batch_id)))
     assert [job.custom_id for job in jobs] == [f"c{n}" for n in range(500)]

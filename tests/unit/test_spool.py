@@ -9,7 +9,7 @@ import pytest
 
 from config.errors import UsageError
 from jobs.kind import NewJob
-from jobs.spool import PART_BYTES, Spool
+from jobs.spool import Spool
 
 JOBS = [
     NewJob('{"prompt": "größer, bitte\\n"}', "a"), NewJob("{}"), NewJob('{"x": "\\ttab\\\\"}\n', ""),
@@ -21,8 +21,8 @@ JOBS = [
 def test_jobs_come_out_as_they_went_in(memory_bytes: int) -> None:
     """From memory, and from a file."""
     with Spool(iter(JOBS), memory_bytes) as spool:
-        assert [job for part in spool.parts() for job in part] == JOBS
-        assert [job for part in spool.parts() for job in part] == JOBS, "a second time as well"
+        assert list(spool) == JOBS
+        assert list(spool) == JOBS, "a second time as well"
         assert spool.total == len(JOBS)
 
 
@@ -31,14 +31,7 @@ def test_the_digest_is_the_one_that_batches_were_stored_with() -> None:
     with Spool([NewJob("{}", "a"), NewJob("12")]) as spool:
         assert spool.digest == sha256(b"1:a2:{}" + b"0:2:12").hexdigest()
     with Spool([]) as empty:
-        assert (empty.total, list(empty.parts())) == (0, [])
-
-
-def test_parts_are_bounded() -> None:
-    with Spool(NewJob("x" * (PART_BYTES // 4), str(n)) for n in range(10)) as spool:
-        assert [len(part) for part in spool.parts()] == [4, 4, 2]
-    with Spool([NewJob("x" * PART_BYTES * 3), NewJob("y")]) as spool:
-        assert [len(part) for part in spool.parts()] == [1, 1]
+        assert (empty.total, list(empty)) == (0, [])
 
 
 def test_an_error_of_the_stream_is_passed_on() -> None:
@@ -69,4 +62,4 @@ def test_a_folder_that_is_full_is_told(jobs: int) -> None:
         pytest.raises(UsageError, match=r"temporary files .*File too large.*TMPDIR"),
         Spool((NewJob("x" * 100) for _ in range(jobs)), 1) as spool,
     ):
-        list(spool.parts())
+        list(spool)
