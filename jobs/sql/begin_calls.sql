@@ -5,8 +5,8 @@
 -- (then the job is not ours) or after (then it counts this call).
 WITH wanted AS (
     SELECT * FROM unnest(
-        %(job_ids)s::uuid[], %(fences)s::bigint[], %(attempts)s::int[], %(provider_ids)s::text[],
-        %(generations)s::bigint[], %(key_versions)s::int[], %(models)s::text[], %(costs_usd)s::numeric(20, 9)[]
+        %(job_ids)b::uuid[], %(fences)b::bigint[], %(attempts)b::int[], %(provider_ids)b::text[],
+        %(generations)b::bigint[], %(key_versions)b::int[], %(models)b::text[], %(costs_usd)b::numeric(20, 9)[]
     ) AS w (job_id, fence, attempt, provider_id, provider_generation, key_version, model, cost_usd)
 ), ours AS (
     SELECT w.* FROM wanted w JOIN jobs j ON j.id = w.job_id AND j.fence = w.fence AND j.state = 'running'

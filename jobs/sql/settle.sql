@@ -1,10 +1,10 @@
 -- Ends jobs, each once: one whose fence has moved on is left as it is. Batches are counted in the same statement.
 WITH done AS (
     SELECT * FROM unnest(
-        %(job_ids)s::uuid[], %(fences)s::bigint[], %(states)s::text[], %(results)s::json[], %(error_types)s::text[],
-        %(error_messages)s::text[], %(attempts)s::int[], %(input_tokens)s::int[], %(output_tokens)s::int[],
-        %(provider_ids)s::text[], %(generations)s::bigint[], %(key_versions)s::int[], %(models)s::text[],
-        %(content_keys)s::uuid[], %(reused_from)s::uuid[], %(costs_usd)s::numeric(20, 9)[], %(fallback_reasons)s::text[]
+        %(job_ids)b::uuid[], %(fences)b::bigint[], %(states)b::text[], %(results)b::json[], %(error_types)b::text[],
+        %(error_messages)b::text[], %(attempts)b::int[], %(input_tokens)b::int[], %(output_tokens)b::int[],
+        %(provider_ids)b::text[], %(generations)b::bigint[], %(key_versions)b::int[], %(models)b::text[],
+        %(content_keys)b::uuid[], %(reused_from)b::uuid[], %(costs_usd)b::numeric(20, 9)[], %(fallback_reasons)b::text[]
     ) AS d (job_id, fence, state, result, error_type, error_message, attempts, input_tokens, output_tokens,
             answered_by, provider_generation, key_version, answered_model, content_key, reused_from, cost_usd,
             fallback_reason)
