@@ -94,10 +94,10 @@ class Settings(BaseSettings):
         (), description="host names that may resolve to any address, comma-separated"
     )
     response_max_bytes: Annotated[int, Field(ge=1024)] = Field(8 * 1024 * 1024, description="largest answer accepted")
-    calls_in_flight: Annotated[int, Field(gt=0)] = Field(1500, description="calls at once in one worker process")
+    calls_in_flight: Annotated[int, Field(gt=0)] = Field(2000, description="calls at once in one worker process")
     slice_jobs: Annotated[int, Field(gt=0, le=1000)] = Field(250, description="jobs of a batch in one message")
     slices_per_batch: Annotated[int, Field(gt=0)] = Field(
-        8, description="messages of one batch at once, for each worker process"
+        10, description="messages of one batch at once, for each worker process"
     )
     slice_budget_s: Annotated[float, Field(gt=0)] = Field(30.0, description="a slice yields after so many seconds")
     lease_s: Annotated[float, Field(ge=1)] = Field(15.0, description="a worker silent for so long loses its jobs")
@@ -111,7 +111,7 @@ class Settings(BaseSettings):
         None, description="jobs and batches that ended longer ago are removed; without it they stay"
     )
     shutdown_grace_s: Annotated[float, Field(ge=0)] = Field(10.0, description="calls in flight may end after SIGTERM")
-    worker_concurrency: Annotated[int, Field(gt=0)] = Field(16, description="slices at once in one worker process")
+    worker_concurrency: Annotated[int, Field(gt=0)] = Field(24, description="slices at once in one worker process")
     flower_host: str = Field("127.0.0.1", description="address that Flower listens on")
     flower_port: Annotated[int, Field(gt=0, lt=65536)] = Field(5555, description="port that Flower listens on")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")

@@ -176,7 +176,12 @@ class Ledger:
 
     def take_unsent(self, batch_id: UUID, limit: int) -> list[tuple[UUID, str]]:
         """Marks the next jobs of a batch as sent and returns their ids with their provider ids, in input order."""
-        rows = self._database.query(statement("take_unsent"), {"batch_id": batch_id, "limit": limit})
+        given = {"batch_id": batch_id, "limit": limit}
+        with self._database.transaction() as connection:
+            connection.execute(
+                statement("feed_lock").encode(), given
+            )  # by itself: what follows has to see what was taken
+            rows = connection.execute(statement("take_unsent").encode(), given).fetchall()
         return [(row["id"], row["provider_id"]) for row in rows]
 
     def hungry_batch(self) -> UUID | None:

@@ -28,6 +28,7 @@ from jobs.records import (
 from jobs.statements import statement
 
 SWEEPER_LOCK = 0x737765657020  # "sweep "
+RESEND_LOCK = SWEEPER_LOCK + 1
 SWEEP_LIMIT = 2000
 
 
@@ -174,7 +175,11 @@ class WorkLedger:
     def take_overdue(self, age_s: float, queues: Sequence[str], limit: int, group: int) -> list[Hint]:
         """Jobs whose hint should have been taken by now, grouped for new messages of at most ``group`` jobs."""
         parameters = {"age_s": age_s, "queues": list(queues), "limit": limit}
-        return group_hints(self._database.query(statement("take_overdue"), parameters), group)
+        with self._database.transaction() as connection:
+            if not _sweeps(connection, RESEND_LOCK):  # two at once: see feed_lock.sql
+                return []
+            rows = connection.execute(statement("take_overdue").encode(), parameters).fetchall()
+        return group_hints(rows, group)
 
     def starved_batches(self) -> list[UUID]:
         """Unfinished batches with work that nobody has sent."""
@@ -272,8 +277,8 @@ def _put_back(row: dict[str, Any]) -> Release:
     return Release(row["id"], row["fence"], row["attempts"], 0.0, *used)
 
 
-def _sweeps(connection: Connection) -> bool:
-    row = connection.execute(statement("sweeper_lock").encode(), {"key": SWEEPER_LOCK}).fetchone()
+def _sweeps(connection: Connection, key: int = SWEEPER_LOCK) -> bool:
+    row = connection.execute(statement("sweeper_lock").encode(), {"key": key}).fetchone()
     return bool(row and row["held"])
 
 

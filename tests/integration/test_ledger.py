@@ -176,6 +176,22 @@ def test_a_batch_of_many_parts_is_written_whole_and_in_order(ledger: Ledger, mon
     assert ledger.batch(str(batch_id)).total == 500
 
 
+def test_what_is_taken_to_be_sent_can_be_claimed_at_once(ledger: Ledger, database: Database, work: WorkLedger) -> None:
+    """While others feed the same batch: were their rows locked by a second feed, a claim would pass over them."""
+    batch_id, _ = ledger.accept_batch(TARGET, inputs(6000))
+
+    def feed_and_claim(_: int) -> list[tuple[int, int]]:
+        counts = []
+        while taken := ledger.take_unsent(batch_id, 20):
+            counts.append((len(taken), len(work.claim([job_id for job_id, _ in taken]))))
+        return counts
+
+    with ThreadPoolExecutor(6) as threads:
+        counts = [count for counts in threads.map(feed_and_claim, range(6)) for count in counts]
+    assert [(sent, claimed) for sent, claimed in counts if claimed < sent] == []
+    assert sum(claimed for _, claimed in counts) == 6000
+
+
 def test_a_postgres_that_is_away_is_told_before_the_stream_is_read() -> None:
     def unread() -> Iterator[NewJob]:
         pytest.fail("it was read")
