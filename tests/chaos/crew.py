@@ -71,10 +71,17 @@ class Crew:
 
     def kill(self, place: int) -> int:
         """SIGKILL, as a crash; the supervisor replaces the process. Returns its process id."""
-        with self._lock:
-            process = self.places[place].process
-            os.killpg(process.pid, signal.SIGKILL)
-        return process.pid
+
+        def killed() -> int:
+            with self._lock:
+                process = self.places[place].process
+                if process.poll() is not None:  # it was killed just before, and is not replaced yet
+                    return 0
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(10)
+            return process.pid
+
+        return wait_for(killed, "worker to kill", 10)
 
     def send(self, place: int, number: signal.Signals) -> int:
         """A signal to one process; returns its process id."""
