@@ -3,13 +3,14 @@
 import asyncio
 import gzip
 import json
-import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Self
+
+from tests.support.loop_thread import LoopThread
 
 Play = Callable[["Exchange"], Awaitable[None]]
 
@@ -86,27 +87,14 @@ class FaultServer:
             writer.close()
 
 
-class FaultServerThread:
+class FaultServerThread(LoopThread):
     """A fault server in a loop of its own, for tests that wait for other things than it."""
 
     def __init__(self, play: Play) -> None:
         self._play = play
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._started.wait(10)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
+        super().__init__()
 
     async def _serve(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         async with FaultServer(self._play) as server:
             self.url = server.url
             self._started.set()

@@ -1,16 +1,15 @@
 """What stands between a client and a server: TLS for a server that speaks none, and a server that stops answering."""
 
 import asyncio
-import threading
 from contextlib import suppress
 from ssl import SSLContext
-from types import TracebackType
-from typing import Self
+
+from tests.support.loop_thread import LoopThread
 
 HOST = "127.0.0.1"
 
 
-class Front:
+class Front(LoopThread):
     """Passes bytes to a server's port and back, from a thread with a loop of its own.
 
     While ``hangs`` is set it accepts and reads, and nobody is ever answered.
@@ -24,22 +23,9 @@ class Front:
         self._theirs, self._ssl = port, ssl
         self.hangs = False
         self.port = 0
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._started.wait(10)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
+        super().__init__()
 
     async def _serve(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         self._tasks = set[asyncio.Task[None]]()
         self._writers = set[asyncio.StreamWriter]()
         server = await asyncio.start_server(self._accept, HOST, 0, ssl=self._ssl)

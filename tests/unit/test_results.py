@@ -5,12 +5,10 @@ import gzip
 import io
 import json
 import os
-import resource
 import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from jobs.views import Job, JobError, TokenUsage
 from producer import parquet_results
 from producer.result_formats import cell_of, cells_of, columns_of, output_format
 from producer.results import open_results, write_text
+from tests.support.full_disk import full_disk
 
 KIND = "summarise_ticket"
 SUMMARY: dict[str, Any] = {
@@ -180,17 +179,6 @@ def test_parquet_without_its_extra_says_what_to_install(tmp_path: Path, monkeypa
         write([job("a")], "a.parquet")
     assert list(tmp_path.iterdir()) == []
     write([job("a")], "a.csv")
-
-
-@contextmanager
-def full_disk(size_bytes: int) -> Iterator[None]:
-    """No file of this process may grow beyond a size: a real refusal by the kernel."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.csv.gz", "a.parquet"])

@@ -1,8 +1,6 @@
 """The jobs of a batch, kept until they are all there: what comes out is what went in, or an error that says why."""
 
-import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import sha256
 
 import pytest
@@ -10,6 +8,7 @@ import pytest
 from config.errors import UsageError
 from jobs.kind import NewJob
 from jobs.spool import Spool
+from tests.support.full_disk import full_disk
 
 JOBS = [
     NewJob('{"prompt": "größer, bitte\\n"}', "a"), NewJob("{}"), NewJob('{"x": "\\ttab\\\\"}\n', ""),
@@ -41,17 +40,6 @@ def test_an_error_of_the_stream_is_passed_on() -> None:
 
     with pytest.raises(OSError, match="of the stream itself"):
         Spool(broken())
-
-
-@contextmanager
-def full_disk(size_bytes: int) -> Iterator[None]:
-    """No file of this process may grow beyond a size: a real refusal by the kernel."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("jobs", [30, 3000])
