@@ -46,7 +46,7 @@ def taskiq(tasks: int) -> Peer:
 
 
 ROWS: dict[str, Row] = {
-    "batch": Row("ours: one batch, 2 processes", Batch(), 40_000, 1_000),
+    "batch": Row("ours: one batch, 2 processes", Batch(), 100_000, 1_000),
     "single": Row("ours: one message a job, 2 processes", Single(), 10_000, 100),
     "bare-aiohttp": Row("aiohttp in a loop, 2 processes of 500", Bare("aiohttp", 2), 30_000, 2_000),
     "bare-aiohttp-1": Row("the same, 1 process", Bare("aiohttp", 1), 15_000, 1_000),
@@ -58,5 +58,5 @@ ROWS: dict[str, Row] = {
     "celery-threads-200": Row("Celery, 200 threads, openai", celery("threads", 200), 4_000, 200),
     "celery-threads-2x200": Row("the same twice, 2 processes", celery("threads", 200, copies=2), 4_000, 200),
     "dramatiq": Row("dramatiq, 2 processes of 150 threads, openai", dramatiq(150), 4_000, 200),
-    "taskiq": Row("taskiq, 2 processes of 400 tasks, AsyncOpenAI", taskiq(400), 8_000, 200),
+    "taskiq": Row("taskiq, 2 processes of 400 tasks, AsyncOpenAI", taskiq(400), 20_000, 200),
 }

