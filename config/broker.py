@@ -13,7 +13,7 @@ from config.redis_tls import tls_options, without_options
 from config.settings import Settings
 
 RUN_JOBS = "ticketflow.run_jobs"
-"""The one task: ``run_jobs(provider_id, job_ids)``."""
+"""The one task: ``run_jobs(provider_id, job_ids)``, or with ``batch_id, jobs`` for a batch's next jobs."""
 
 VISIBILITY_TIMEOUT_S = 120
 

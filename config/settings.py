@@ -20,6 +20,10 @@ KEY_PREFIX = PREFIX + "KEY_"
 """What follows is a provider id: a key for people without Vault, no setting. See ``config.keys``."""
 
 STACK_ENV = Path(".ticketflow") / "stack.env"
+MAX_SLICE_JOBS = 1000
+SPARE_SLICES = 2
+"""While one slice comes to its end, and its place is taken by the next, the calls of others fill the process."""
+
 _SERVICES = ("TICKETFLOW_REDIS_URL", "TICKETFLOW_DATABASE_URL", "TICKETFLOW_VAULT_URL")
 
 
@@ -95,7 +99,9 @@ class Settings(BaseSettings):
     )
     response_max_bytes: Annotated[int, Field(ge=1024)] = Field(8 * 1024 * 1024, description="largest answer accepted")
     calls_in_flight: Annotated[int, Field(gt=0)] = Field(2000, description="calls at once in one worker process")
-    slice_jobs: Annotated[int, Field(gt=0, le=1000)] = Field(250, description="jobs of a batch in one message")
+    slice_jobs: Annotated[int, Field(gt=0, le=MAX_SLICE_JOBS)] = Field(
+        250, description="jobs of a batch in one message"
+    )
     slices_per_batch: Annotated[int, Field(gt=0)] = Field(
         10, description="messages of one batch at once, for each worker process"
     )
@@ -120,6 +126,16 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @property
+    def batch_jobs(self) -> int:
+        """Most jobs of batches in one worker process: somewhat more than it makes calls at once."""
+        return self.calls_in_flight + SPARE_SLICES * self.slice_jobs
+
+    @property
+    def share_jobs(self) -> int:
+        """Jobs of one batch that may be under way for each worker process."""
+        return min(self.slice_jobs * self.slices_per_batch, self.batch_jobs)
 
     @property
     def egress(self) -> EgressPolicy:

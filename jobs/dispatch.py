@@ -1,6 +1,7 @@
 """Sends hints: messages that name jobs of one provider. The ledger is the truth; a hint that is lost is sent again."""
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from celery import Celery
@@ -12,7 +13,7 @@ from config.redis_link import reason_of
 from config.redis_names import BULK_QUEUE
 from config.settings import Settings, address_of
 from jobs.ledger import Ledger
-from jobs.records import Hint
+from jobs.records import Hint, NextJobs
 
 
 class Dispatcher:
@@ -34,44 +35,55 @@ class Dispatcher:
             ServiceUnavailableError: the broker is away or full; the jobs stay queued and a sweeper sends them later.
         """
         try:
-            self._app.send_task(
-                RUN_JOBS, args=[hint.provider_id, [str(job_id) for job_id in hint.job_ids]], queue=hint.queue
-            )
+            self._app.send_task(RUN_JOBS, args=_arguments(hint), queue=hint.queue)
         except (OperationalError, OSError) as error:
             reason = reason_of(error.__cause__ or error)
             raise ServiceUnavailableError("Redis", address_of(self._settings.redis_url), reason) from None
 
     def feed(self, batch_id: UUID, jobs: int) -> int:
-        """Sends hints for the next ``jobs`` jobs of a batch and returns how many there were."""
-        sent = 0
-        while sent < jobs:
-            taken = self._ledger.take_unsent(batch_id, min(self._settings.slice_jobs, jobs - sent))
-            if not taken:
-                break
-            self.send_all(slices(taken))
-            sent += len(taken)
-        return sent
+        """Asks for the next ``jobs`` jobs of a batch, a message a slice, and returns how many there are of them.
+
+        What a message asks for is decided when it is taken, so nothing is noted here: of two who ask for the same jobs
+        one gets others or none, and a message that is lost has taken nothing with it.
+        """
+        provider_id, waiting = self._ledger.unsent_jobs(batch_id, jobs)
+        for sent in range(0, waiting, self._settings.slice_jobs):
+            wanted = NextJobs(batch_id, min(self._settings.slice_jobs, waiting - sent))
+            self.send(Hint(provider_id, BULK_QUEUE, next_jobs=wanted))
+        return waiting
 
     def start_batch(self, batch_id: UUID) -> int:
         """Sends a batch's first hints: a share for each worker process that lives; each slice that ends sends more."""
-        processes = max(1, len(self._ledger.leased_workers()))
-        return self.feed(batch_id, self._share * processes)
+        return self.feed(batch_id, self._capacity())
+
+    def top_up(self) -> int:
+        """Lets jobs in where much less runs than could, and returns how many: messages that asked for more were lost.
+
+        To be called when no message waits in the broker.
+        """
+        capacity = self._capacity()
+        outstanding = self._ledger.outstanding(capacity)
+        return self.feed_any(capacity - outstanding) if outstanding < capacity // 2 else 0
 
     def feed_on(self, batch_id: UUID, jobs: int) -> None:
         """Lets as many jobs in as have ended: of their own batch or, when it has no more, of the oldest that has."""
         left = jobs - self.feed(batch_id, jobs)
         if left > 0:
-            self.feed_any(left)
+            self.feed_any(left, but=batch_id)
 
-    def feed_any(self, jobs: int | None = None) -> None:
-        """Lets jobs in of the oldest batch that has some to send; a process' share, when it comes to work."""
-        hungry = self._ledger.hungry_batch()
-        if hungry:
-            self.feed(hungry, self._share if jobs is None else jobs)
+    def feed_any(self, jobs: int | None = None, *, but: UUID | None = None) -> int:
+        """Lets jobs in of the oldest batch that has some to send; a process' share, when it comes to work.
 
-    @property
-    def _share(self) -> int:
-        return self._settings.slice_jobs * self._settings.slices_per_batch
+        Args:
+            jobs: how many at most.
+            but: a batch that was asked already.
+        """
+        hungry = self._ledger.hungry_batch(but)
+        return self.feed(hungry, self._settings.share_jobs if jobs is None else jobs) if hungry else 0
+
+    def _capacity(self) -> int:
+        """Jobs of a batch for all worker processes that live."""
+        return self._settings.share_jobs * max(1, len(self._ledger.leased_workers()))
 
     def send_all(self, hints: Sequence[Hint]) -> None:
         """Sends several messages."""
@@ -83,9 +95,7 @@ class Dispatcher:
         self._app.close()
 
 
-def slices(taken: Sequence[tuple[UUID, str]]) -> list[Hint]:
-    """One bulk message for each provider among the jobs."""
-    by_provider: dict[str, list[UUID]] = {}
-    for job_id, provider_id in taken:
-        by_provider.setdefault(provider_id, []).append(job_id)
-    return [Hint(provider_id, BULK_QUEUE, tuple(ids)) for provider_id, ids in by_provider.items()]
+def _arguments(hint: Hint) -> list[Any]:
+    """Of the task ``RUN_JOBS``."""
+    named = [hint.provider_id, [str(job_id) for job_id in hint.job_ids]]
+    return [*named, str(hint.next_jobs.batch_id), hint.next_jobs.jobs] if hint.next_jobs else named

@@ -42,6 +42,14 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class NextJobs:
+    """The jobs of a batch whose turn is next in the order of its input, whichever those are when they are taken."""
+
+    batch_id: UUID
+    jobs: int
+
+
+@dataclass(frozen=True)
 class Ask:
     """What one message asks for.
 
@@ -49,11 +57,18 @@ class Ask:
         job_ids: the jobs that it names.
         provider_id: whose single jobs may come along.
         along: how many of those at most.
+        next_jobs: those of a batch that it asks for.
     """
 
     job_ids: Sequence[UUID]
     provider_id: str
     along: int = 0
+    next_jobs: NextJobs | None = None
+
+    @property
+    def jobs(self) -> int:
+        """How many it asks for, without those that may come along."""
+        return len(self.job_ids) + (self.next_jobs.jobs if self.next_jobs else 0)
 
 
 @dataclass(frozen=True)
@@ -164,11 +179,12 @@ class Release:
 
 @dataclass(frozen=True)
 class Hint:
-    """Jobs of one provider that a message should name."""
+    """What a message should ask for: jobs of one provider by their ids, or the next ones of a batch."""
 
     provider_id: str
     queue: str
-    job_ids: tuple[UUID, ...]
+    job_ids: tuple[UUID, ...] = ()
+    next_jobs: NextJobs | None = None
 
 
 Entry = CallEnd | Settlement | Release

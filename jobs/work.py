@@ -47,18 +47,33 @@ class WorkLedger:
         self._database, self.worker_id, self._told = database, worker_id, told
 
     def claim(
-        self, job_ids: Sequence[UUID], providers: Sequence[str] = (), along: int = 0, *, suspects: bool = True
+        self,
+        job_ids: Sequence[UUID],
+        providers: Sequence[str] = (),
+        along: int = 0,
+        next_jobs: Mapping[UUID, int] | None = None,
+        *,
+        suspects: bool = True,
     ) -> list[Claim]:
-        """Takes those of the jobs that are queued and due.
+        """Takes jobs that are queued and due.
 
         Args:
             job_ids: jobs that messages name.
             providers: whose single jobs may come along, the oldest first.
             along: how many of those at most.
+            next_jobs: how many jobs of batches are wanted besides, in the order of their input.
             suspects: take also those of the named jobs that a process died with.
         """
-        names = {"ids": list(job_ids), "providers": list(providers)}
-        given = {**names, "along": along, "worker_id": self.worker_id, "suspects": suspects}
+        wanted = next_jobs or {}
+        given = {
+            "ids": list(job_ids),
+            "providers": list(providers),
+            "along": along,
+            "batch_ids": list(wanted),
+            "batch_jobs": list(wanted.values()),
+            "worker_id": self.worker_id,
+            "suspects": suspects,
+        }
         rows = self._database.query(statement("claim"), given)
         return [Claim(job_id=row.pop("id"), **row) for row in rows]
 
@@ -131,7 +146,7 @@ class WorkLedger:
         return [(row["id"], row["fence"], row["cancel_asked"]) for row in rows]
 
     def unsend(self, job_ids: Sequence[UUID]) -> None:
-        """Gives queued jobs of batches back to their batches, which send them again when it is their turn."""
+        """Gives queued jobs of batches back to their batches: who asks for the next jobs of one takes them."""
         self._database.query(statement("unsend"), {"ids": list(job_ids)})
 
     def in_hand(self) -> dict[UUID, int]:
@@ -176,13 +191,13 @@ class WorkLedger:
         """Jobs whose hint should have been taken by now, grouped for new messages of at most ``group`` jobs."""
         parameters = {"age_s": age_s, "queues": list(queues), "limit": limit}
         with self._database.transaction() as connection:
-            if not _sweeps(connection, RESEND_LOCK):  # two at once: see feed_lock.sql
+            if not _sweeps(connection, RESEND_LOCK):  # of two at once, the second would lock what the first has sent
                 return []
             rows = connection.execute(statement("take_overdue").encode(), parameters).fetchall()
         return group_hints(rows, group)
 
     def starved_batches(self) -> list[UUID]:
-        """Unfinished batches with work that nobody has sent."""
+        """Unfinished batches with work, of which nothing runs or is to be run again."""
         return [row["id"] for row in self._database.query(statement("starved_batches"))]
 
 

@@ -20,8 +20,9 @@ from celery.signals import (
 from config.broker import RUN_JOBS, make_app
 from config.errors import ServiceUnavailableError, SettingsError
 from config.redis_names import BULK_QUEUE
-from config.settings import load_settings
+from config.settings import MAX_SLICE_JOBS, load_settings
 from jobs.ids import parse_id
+from jobs.records import Ask, NextJobs
 from worker.adapters import quiet_sdks, scrub_environment
 from worker.runtime import Runtime
 
@@ -41,14 +42,28 @@ _runtimes: dict[int, Runtime] = {}
 
 
 @app.task(name=RUN_JOBS)
-def run_jobs(provider_id: str, job_ids: list[str]) -> None:
-    """Runs jobs of one provider. The message is a hint: the ledger says which of them are still to be done."""
+def run_jobs(provider_id: str, job_ids: list[str], batch_id: str | None = None, jobs: int = 0) -> None:
+    """Runs jobs of one provider. The message is a hint: the ledger says which of them are still to be done.
+
+    Args:
+        provider_id: whose they are.
+        job_ids: jobs by name.
+        batch_id: a batch whose next jobs are wanted besides.
+        jobs: how many of those.
+    """
     ids = [job_id for job_id in map(parse_id, map(str, job_ids)) if job_id]
     if len(ids) < len(job_ids):
         log.warning("a message for %s names %d ids that are none", provider_id, len(job_ids) - len(ids))
     bulk = (run_jobs.request.delivery_info or {}).get("routing_key") == BULK_QUEUE
-    if not _open_runtime().run_jobs(str(provider_id), ids, bulk=bulk):
+    ask = Ask(ids, str(provider_id), next_jobs=_next_jobs(batch_id, jobs))
+    if not _open_runtime().run_jobs(ask, bulk=bulk):
         raise Reject("the worker stops", requeue=True)
+
+
+def _next_jobs(batch_id: object, jobs: object) -> NextJobs | None:
+    """What a message says of a batch, if it makes sense: anybody who can write to Redis may have sent it."""
+    known = parse_id(batch_id) if isinstance(batch_id, str) else None
+    return NextJobs(known, jobs) if known and isinstance(jobs, int) and 0 < jobs <= MAX_SLICE_JOBS else None
 
 
 def _open_runtime() -> Runtime:

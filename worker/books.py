@@ -1,6 +1,7 @@
 """The process' pen: groups what many jobs want written and keeps statements off the event loop."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -86,9 +87,12 @@ class LedgerBooks:
     def _claim_asked(self, asks: Sequence[Ask]) -> list[Hand]:
         """One statement for several messages."""
         named = [job_id for ask in asks for job_id in ask.job_ids]
+        next_jobs = Counter[UUID]()
+        for wanted in (ask.next_jobs for ask in asks if ask.next_jobs):
+            next_jobs[wanted.batch_id] += wanted.jobs
         providers = {ask.provider_id for ask in asks if ask.along}
         along = sum(ask.along for ask in asks)
-        claims = self._ledger.claim(named, sorted(providers), along, suspects=False)
+        claims = self._ledger.claim(named, sorted(providers), along, next_jobs, suspects=False)
         suspects = self._suspects(set(named).difference(claim.job_id for claim in claims))
         return [
             Hand(hand, {job_id: suspects.pop(job_id) for job_id in ask.job_ids if job_id in suspects})
@@ -108,13 +112,19 @@ class LedgerBooks:
 
 
 def dealt(asks: Sequence[Ask], claims: Sequence[Claim]) -> list[list[Claim]]:
-    """Which message gets which of the claims: those that it names, and then as many others as it has room for.
+    """Which message gets which of the claims: those that it names or that are of its batch, and then single jobs.
 
-    A job that two messages name goes to the first.
+    A job that two messages name goes to the first. Of its batch and of single jobs a message gets as many as it
+    asks for.
     """
     left = {claim.job_id: claim for claim in claims}
     hands = [[left.pop(job_id) for job_id in ask.job_ids if job_id in left] for ask in asks]
-    others = iter(left.values())
+    others: dict[UUID | None, list[Claim]] = {}
+    for claim in left.values():
+        others.setdefault(claim.batch_id, []).append(claim)
+    kept = {batch_id: iter(some) for batch_id, some in others.items()}
     for ask, hand in zip(asks, hands, strict=True):
-        hand += islice(others, ask.along)
+        if ask.next_jobs:
+            hand += islice(kept.get(ask.next_jobs.batch_id, iter(())), ask.next_jobs.jobs)
+        hand += islice(kept.get(None, iter(())), ask.along)
     return hands

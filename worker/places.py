@@ -92,6 +92,13 @@ class SliceShare:
         self._room, self._jobs = room, jobs
         self._lock = threading.Lock()
 
+    def keep(self, jobs: int) -> None:
+        """Gives back what was taken for more jobs than these: there were no more to be had."""
+        with self._lock:
+            spare = max(0, self._jobs - jobs)
+            self._jobs -= spare
+        self._room.give(spare, slices=0)
+
     def give_one(self) -> None:
         """One job has ended."""
         with self._lock:

@@ -57,9 +57,6 @@ AGAIN_S = 1.0
 """A chore that a service could not serve is tried again so soon: a lease is renewed as soon as Postgres is back."""
 REGISTRY_LOOK_S = 5.0
 UNLIMITED = Limits()
-SPARE_SLICES = 2
-"""While one slice comes to its end, and its place is taken by the next, the calls of others fill the process."""
-
 PASS_ON = 0.75
 """Chance that a slice which a process has no room for goes to the next one: four tries on average."""
 
@@ -114,7 +111,7 @@ class Runtime:
         ]
         self._chores = [self._submit(self._repeat(name, pause_s, do)) for name, pause_s, do in chores]
 
-    def run_jobs(self, provider_id: str, job_ids: Sequence[UUID], *, bulk: bool) -> bool:
+    def run_jobs(self, ask: Ask, *, bulk: bool) -> bool:
         """Runs one message's jobs; called by a task thread. False: the worker stops, nothing is done.
 
         Slices of batches hold their thread, so that no more are taken than can be run; beyond the share that batches
@@ -125,14 +122,14 @@ class Runtime:
         as a batch does.
         """
         if bulk:
-            return self._run_slice(Ask(job_ids, provider_id))
+            return self._run_slice(ask)
         while not self._places.take(timeout_s=1):
             if self._caller.draining:
                 return False
         if self._caller.draining:
             self._places.give(1)
             return False
-        self._submit(self._tracked(lambda: self._run_singles(job_ids, provider_id))).add_done_callback(_told)
+        self._submit(self._tracked(lambda: self._run_singles(ask.job_ids, ask.provider_id))).add_done_callback(_told)
         return True
 
     async def _run_singles(self, job_ids: Sequence[UUID], provider_id: str) -> None:
@@ -162,14 +159,14 @@ class Runtime:
     def _run_slice(self, ask: Ask) -> bool:
         if self._caller.draining:
             return False
-        if not self._room.take(len(ask.job_ids)):
+        if not self._room.take(ask.jobs):
             self._decline(ask)
             return True
-        share = SliceShare(self._room, len(ask.job_ids))
+        share = SliceShare(self._room, ask.jobs)
         try:
             self._submit(self._tracked(lambda: self._run_slice_jobs(ask, share))).result()
         except (CancelledError, asyncio.CancelledError):
-            log.info("%d jobs of a message went back to the queue: the worker stops", len(ask.job_ids))
+            log.info("%d jobs of a message went back to the queue: the worker stops", ask.jobs)
         finally:
             share.give()
         return True
@@ -178,14 +175,16 @@ class Runtime:
         """Another process may have room, so most slices go round a few times; the others wait in their batch."""
         try:
             if random.random() < PASS_ON:  # noqa: S311 - no secret
-                self._dispatcher.send(Hint(ask.provider_id, BULK_QUEUE, tuple(ask.job_ids)))
-            else:
+                self._dispatcher.send(Hint(ask.provider_id, BULK_QUEUE, tuple(ask.job_ids), ask.next_jobs))
+            elif ask.job_ids:
                 self._work.unsend(ask.job_ids)
         except ServiceUnavailableError as error:
-            log.warning("%d jobs were not passed on (%s); the sweeper will send them", len(ask.job_ids), error)
+            log.warning("%d jobs were not passed on (%s); the sweeper will send them", ask.jobs, error)
 
     async def _run_slice_jobs(self, ask: Ask, share: SliceShare) -> None:
-        await self._slices.run(await self._slices.claim(ask), share.give_one)
+        hand = await self._slices.claim(ask)
+        share.keep(len(hand.claims) + len(hand.suspects))
+        await self._slices.run(hand, share.give_one)
 
     def drain(self) -> None:
         """Begins no further call; calls in flight get the grace time, then they are cut off and their jobs go back."""
@@ -354,8 +353,7 @@ def _room(settings: Settings) -> SliceRoom:
     More would keep jobs waiting here that another process could run.
     """
     threads = settings.worker_concurrency
-    jobs = settings.calls_in_flight + SPARE_SLICES * settings.slice_jobs
-    return SliceRoom(max(1, threads - max(1, threads // 4)), jobs)
+    return SliceRoom(max(1, threads - max(1, threads // 4)), settings.batch_jobs)
 
 
 def _told(future: "Future[None]") -> None:

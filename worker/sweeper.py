@@ -7,7 +7,7 @@ from uuid import UUID
 import redis
 
 from config.redis_link import redis_errors
-from config.redis_names import QUEUES
+from config.redis_names import BULK_QUEUE, QUEUES
 from config.settings import Settings
 from jobs.dispatch import Dispatcher
 from jobs.records import Hint
@@ -65,10 +65,19 @@ class Sweeper:
         if hints:
             self.mended["sent_again"] += _jobs(hints)
             log.warning("sent again: %d jobs in %d messages", _jobs(hints), len(hints))
+        if BULK_QUEUE in empty:
+            self._feed()
+
+    def _feed(self) -> None:
+        """Asks for jobs of batches whose messages were lost: all of them, or so many that too little runs."""
         for batch_id in self._ledger.starved_batches():
             if self._dispatcher.start_batch(batch_id):
                 self.mended["batches_started"] += 1
                 log.warning("batch %s had nobody to feed it: started again", batch_id)
+        more = self._dispatcher.top_up()
+        if more:
+            self.mended["sent_again"] += more
+            log.warning("asked for %d more jobs of batches: messages were lost", more)
 
     def _orphans(self, in_hand: Mapping[UUID, int]) -> dict[UUID, int]:
         """Jobs that the ledger gave to this process and that it does not have, in this round and the one before.

@@ -1,5 +1,6 @@
 -- Takes queued jobs for one worker: each gets a new fence, and only the holder of that fence may settle it. A message is
--- a hint, so other single jobs that wait for the same providers may come along; their own messages then find nothing.
+-- a hint: it names jobs, or a batch whose next jobs are wanted, whichever those are by now; and other single jobs that wait
+-- for the same providers may come along, so that their own messages find nothing.
 -- Suspects, jobs that a process died with, are taken only by who asks for them.
 WITH named AS (
     SELECT j.id, b.reuse_s FROM jobs j LEFT JOIN batches b ON b.id = j.batch_id
@@ -18,8 +19,16 @@ WITH named AS (
         FOR UPDATE OF j SKIP LOCKED
     ) AS w
     ORDER BY w.id LIMIT %(along)s
+), next AS (
+    SELECT w.id, b.reuse_s FROM unnest(%(batch_ids)s::uuid[], %(batch_jobs)s::int[]) AS n (batch_id, jobs)
+    JOIN batches b ON b.id = n.batch_id AND NOT b.paused CROSS JOIN LATERAL (
+        SELECT j.id FROM jobs j
+        WHERE j.batch_id = n.batch_id AND j.state = 'queued' AND j.sent_at IS NULL AND j.not_before <= now()
+        ORDER BY j.seq LIMIT n.jobs
+        FOR UPDATE OF j SKIP LOCKED
+    ) AS w
 ), picked AS (
-    SELECT * FROM named UNION SELECT * FROM along
+    SELECT * FROM named UNION SELECT * FROM along UNION SELECT * FROM next
 ), claimed AS (
     UPDATE jobs
     SET state = 'running', worker_id = %(worker_id)s, fence = jobs.fence + 1,

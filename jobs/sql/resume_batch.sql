@@ -10,7 +10,7 @@ WITH resumed AS (
 ), waiting AS (
     -- Whoever claims a job holds it and waits for the batch, which is held here: waited for, neither would ever go on.
     SELECT jobs.id FROM jobs JOIN resumed ON jobs.batch_id = resumed.id
-    WHERE jobs.state = 'queued' AND jobs.sent_at IS NOT NULL
+    WHERE jobs.state = 'queued' AND jobs.sent_at IS NOT NULL AND jobs.losses = 0  -- see unsend.sql
     FOR UPDATE OF jobs SKIP LOCKED
 ), unsent AS (
     UPDATE jobs SET sent_at = NULL FROM waiting WHERE jobs.id = waiting.id

@@ -97,6 +97,8 @@ def send_what_nobody_understands(arena: Arena, client: redis.Redis) -> None:
     for queue in QUEUES:
         app.send_task(RUN_JOBS, args=[PROVIDER, [], "more"], kwargs={"priority": 3}, queue=queue)
         app.send_task(RUN_JOBS, args=[PROVIDER, None], queue=queue)
+        for batch in (["0" * 32, 10], ["no-id", 10], [7, 10], ["0" * 32, -1], ["0" * 32, 10**9], ["0" * 32, "x"]):
+            app.send_task(RUN_JOBS, args=[PROVIDER, [], *batch], queue=queue)
         app.send_task(RUN_JOBS, args=[PROVIDER, [None, 7, "no-id", {"a": 1}]], queue=queue)
         app.send_task(RUN_JOBS, args=[None, ["0" * 32]], queue=queue)
         app.send_task("ticketflow.run_jobs_v2", args=[{"provider": PROVIDER}], queue=queue)

@@ -74,7 +74,7 @@ def priced() -> dict[str, Any]:
 def capped(ledger: Ledger, jobs: int, cap_usd: float | None) -> tuple[str, list[UUID]]:
     inputs = (NewJob(f'{{"prompt": "p{n}"}}', f"c{n}") for n in range(jobs))
     batch_id, _ = ledger.accept_batch(TARGET, inputs, max_cost_usd=cap_usd)
-    return str(batch_id), [job_id for job_id, _ in ledger.take_unsent(batch_id, jobs)]
+    return str(batch_id), [UUID(job.job_id) for job in ledger.jobs_of_batch(str(batch_id))]
 
 
 def start(claim: Claim, usd: float | None, attempt: int = 1) -> CallStart:

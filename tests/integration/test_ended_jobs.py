@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -35,7 +36,7 @@ class Batch:
             Target("complete", "groq"), (NewJob('{"prompt": "p"}', str(n)) for n in range(total))
         )
         self.batch_id = str(batch_id)
-        self.ids = [job_id for job_id, _ in self.ledger.take_unsent(batch_id, total)]
+        self.ids = [UUID(job.job_id) for job in self.ledger.jobs_of_batch(self.batch_id)]
         self._work.renew_lease(60)
         claims = {claim.job_id: claim for claim in self._work.claim(self.ids)}
         self.claims = [claims[job_id] for job_id in self.ids]

@@ -48,7 +48,12 @@ def inputs(count: int) -> Iterator[NewJob]:
 
 def batch_of(ledger: Ledger, count: int) -> tuple[str, list[UUID]]:
     batch_id, _ = ledger.accept_batch(TARGET, inputs(count))
-    return str(batch_id), [job_id for job_id, _ in ledger.take_unsent(batch_id, count)]
+    return str(batch_id), ids_of(ledger, batch_id)
+
+
+def ids_of(ledger: Ledger, batch_id: UUID) -> list[UUID]:
+    """In the order of the input."""
+    return [UUID(job.job_id) for job in ledger.jobs_of_batch(str(batch_id))]
 
 
 def succeeded(claim: Claim) -> Settlement:
@@ -176,20 +181,20 @@ def test_a_batch_of_many_parts_is_written_whole_and_in_order(ledger: Ledger, mon
     assert ledger.batch(str(batch_id)).total == 500
 
 
-def test_what_is_taken_to_be_sent_can_be_claimed_at_once(ledger: Ledger, database: Database, work: WorkLedger) -> None:
-    """While others feed the same batch: were their rows locked by a second feed, a claim would pass over them."""
+def test_who_asks_for_the_next_jobs_at_once_gets_others(ledger: Ledger, database: Database, work: WorkLedger) -> None:
     batch_id, _ = ledger.accept_batch(TARGET, inputs(6000))
 
-    def feed_and_claim(_: int) -> list[tuple[int, int]]:
-        counts = []
-        while taken := ledger.take_unsent(batch_id, 20):
-            counts.append((len(taken), len(work.claim([job_id for job_id, _ in taken]))))
-        return counts
+    def take(_: int) -> list[UUID]:
+        taken: list[UUID] = []
+        while claims := work.claim([], next_jobs={batch_id: 20}):
+            assert len(claims) <= 20
+            taken += [claim.job_id for claim in claims]
+        return taken
 
     with ThreadPoolExecutor(6) as threads:
-        counts = [count for counts in threads.map(feed_and_claim, range(6)) for count in counts]
-    assert [(sent, claimed) for sent, claimed in counts if claimed < sent] == []
-    assert sum(claimed for _, claimed in counts) == 6000
+        taken = [job_id for some in threads.map(take, range(6)) for job_id in some]
+    assert sorted(taken) == sorted(ids_of(ledger, batch_id))
+    assert ledger.batch(str(batch_id)).running == 6000
 
 
 def test_a_postgres_that_is_away_is_told_before_the_stream_is_read() -> None:
@@ -207,12 +212,55 @@ def test_an_empty_batch_is_done(ledger: Ledger) -> None:
     assert ledger.batch(str(ledger.accept_batch(TARGET, [])[0])).done
 
 
-def test_hints_are_taken_once_and_in_order(ledger: Ledger) -> None:
-    batch_id, _ = ledger.accept_batch(TARGET, inputs(30))
-    first, second = ledger.take_unsent(batch_id, 20), ledger.take_unsent(batch_id, 20)
-    assert (len(first), len(second), ledger.take_unsent(batch_id, 20)) == (20, 10, [])
-    order = [UUID(job.job_id) for job in ledger.jobs_of_batch(str(batch_id))]
-    assert [job_id for job_id, _ in first + second] == order
+def test_next_jobs_are_taken_once_and_in_order(ledger: Ledger, work: WorkLedger) -> None:
+    batch_id, other_id = (ledger.accept_batch(TARGET, inputs(30))[0] for _ in range(2))
+    order, others = ids_of(ledger, batch_id), ids_of(ledger, other_id)
+
+    def take(**wanted: int) -> set[UUID]:
+        return {claim.job_id for claim in work.claim([], next_jobs={ids[name]: n for name, n in wanted.items()})}
+
+    ids = {"one": batch_id, "other": other_id}
+    assert ledger.unsent_jobs(batch_id, 20) == ("groq", 20)
+    assert take(one=20) == set(order[:20])
+    assert ledger.unsent_jobs(batch_id, 20) == ("groq", 10)
+    assert take(one=5, other=3) == {*order[20:25], *others[:3]}
+    assert {claim.job_id for claim in work.claim([order[25]], next_jobs={batch_id: 2})} == set(order[25:27])
+    ledger.pause(str(batch_id))
+    assert (ledger.unsent_jobs(batch_id, 20), take(one=1)) == (("", 0), set())
+    ledger.resume(str(batch_id))
+    assert (take(one=20), take(one=1)) == (set(order[27:]), set())
+    assert ledger.unsent_jobs(batch_id, 20) == ("groq", 0)
+
+
+def test_what_goes_back_waits_by_itself_and_not_among_the_next(ledger: Ledger, work: WorkLedger) -> None:
+    """Were it among them, each message for a provider that is left alone would take further jobs, in vain."""
+    batch_id, _ = ledger.accept_batch(TARGET, inputs(5))
+    claims = {claim.job_id: claim for claim in work.claim([], next_jobs={batch_id: 3})}
+    order = ids_of(ledger, batch_id)
+    first, second, third = (claims[job_id] for job_id in order[:3])
+    work.record([Release(first.job_id, first.fence, 0), Release(second.job_id, second.fence, 0, 60.0)])
+    assert {claim.job_id for claim in work.claim([], next_jobs={batch_id: 5})} == set(order[3:])
+    work.record([Release(third.job_id, third.fence, 0)])
+    ledger.pause(str(batch_id))
+    ledger.resume(str(batch_id))
+    assert ledger.unsent_jobs(batch_id, 9) == ("groq", 2), "given back by the pause; one waits for its time"
+    assert {claim.job_id for claim in work.claim([], next_jobs={batch_id: 9})} == {first.job_id, third.job_id}
+
+
+def test_a_pause_leaves_suspects_to_their_own_messages(ledger: Ledger, work: WorkLedger, database: Database) -> None:
+    batch_id, (suspect, job_id, *_) = batch_of(ledger, 4)
+    dead = WorkLedger(database, "dead")
+    dead.renew_lease(30)
+    assert len(dead.claim([suspect])) == 1
+    dead.end_lease()
+    assert mended(work.mend_lost(3)) == (1, 0)
+    assert len(work.claim([job_id])) == 1
+    ledger.pause(batch_id)
+    ledger.resume(batch_id)
+    work.unsend([suspect])
+    assert suspect not in {claim.job_id for claim in work.claim([], next_jobs={UUID(batch_id): 9})}
+    database.query("UPDATE jobs SET sent_at = now() - interval '9 s' WHERE id = %(id)s", {"id": suspect})
+    assert [hint.job_ids for hint in work.take_overdue(5, ["bulk"], 10, 10)] == [(suspect,)]
 
 
 def test_jobs_of_a_dead_worker_go_back_and_their_calls_are_counted_as_lost(
@@ -279,8 +327,9 @@ def test_who_was_late_with_its_own_lease_judges_nobody(ledger: Ledger, work: Wor
 
 def test_a_wait_is_kept_and_overdue_hints_come_again(ledger: Ledger, work: WorkLedger) -> None:
     _, ids = batch_of(ledger, 5)
-    claims = work.claim(ids[:2])
-    work.record([Release(claims[0].job_id, claims[0].fence, 1, 60.0), Release(claims[1].job_id, claims[1].fence, 1)])
+    claims = work.claim(ids)
+    waits = [60.0, 0.0, 0.0, 0.0, 0.0]
+    work.record([Release(claim.job_id, claim.fence, 1, wait_s) for claim, wait_s in zip(claims, waits, strict=True)])
     assert work.claim([claims[0].job_id]) == [], "not before its time"
     hints = work.take_overdue(-1.0, ["bulk"], 100, 3)
     assert [len(hint.job_ids) for hint in hints] == [3, 1]
@@ -342,15 +391,19 @@ def test_how_long_a_job_was_tried_for(database: Database, ledger: Ledger, work: 
     assert (call.wait_ms, call.outcome) == (None, "ProviderServerError")
 
 
-def test_a_batch_that_nobody_feeds_is_found(ledger: Ledger, work: WorkLedger) -> None:
+def test_a_batch_that_nobody_feeds_is_found(ledger: Ledger, work: WorkLedger, database: Database) -> None:
     batch_id, _ = ledger.accept_batch(TARGET, inputs(5))
     assert work.starved_batches() == [batch_id]
-    taken = [job_id for job_id, _ in ledger.take_unsent(batch_id, 2)]
-    assert work.starved_batches() == [], "hints are out"
-    claims = work.claim(taken)
-    assert work.starved_batches() == [], "jobs run"
-    work.record(list(map(succeeded, claims)))
-    assert work.starved_batches() == [batch_id]
+    one, two = work.claim([], next_jobs={batch_id: 2})
+    assert (work.starved_batches(), ledger.outstanding(9)) == ([], 2), "jobs run"
+    work.record([succeeded(one), Release(two.job_id, two.fence, 0, 60.0)])
+    assert (work.starved_batches(), ledger.outstanding(9)) == ([], 1), "one is to be run again"
+    assert ledger.outstanding(0) == 0
+    database.query("UPDATE jobs SET not_before = '-infinity' WHERE id = %(id)s", {"id": two.job_id})
+    work.record([succeeded(*work.claim([two.job_id]))])
+    assert (work.starved_batches(), ledger.outstanding(9)) == ([batch_id], 0)
+    database.query("UPDATE jobs SET not_before = now() + interval '1 h' WHERE state = 'queued'")
+    assert work.starved_batches() == [], "nothing of it can run now"
 
 
 def mended(done: tuple[list[Hint], int]) -> tuple[int, int]:

@@ -5,15 +5,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from jobs.records import Ask, Claim
+from jobs.records import Ask, Claim, NextJobs
 from worker.books import dealt
 from worker.places import LARGEST_PARTY, Places, SliceRoom, SliceShare
 
 A, B, C, D, E = (uuid4() for _ in range(5))
 
 
-def _claim(job_id: UUID) -> Claim:
-    return Claim(job_id, None, "complete", "p", None, "interactive", "{}", 1, 0)
+def _claim(job_id: UUID, batch_id: UUID | None = None) -> Claim:
+    return Claim(job_id, batch_id, "complete", "p", None, "bulk" if batch_id else "interactive", "{}", 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,19 @@ def test_claims_go_to_those_that_name_them_and_others_where_there_is_room(
 ) -> None:
     given = dealt([Ask(ids, "p", along) for ids, along in asks], [_claim(job_id) for job_id in claimed])
     assert [[claim.job_id for claim in hand] for hand in given] == hands
+
+
+def test_messages_for_batches_share_what_was_taken_of_their_batch() -> None:
+    mine, other = uuid4(), uuid4()
+    asks = [
+        Ask([], "p", next_jobs=NextJobs(mine, 1)),
+        Ask([A], "p", 9, NextJobs(other, 2)),
+        Ask([], "p", next_jobs=NextJobs(mine, 5)),
+        Ask([], "p", next_jobs=NextJobs(uuid4(), 5)),
+    ]
+    claims = [_claim(E), _claim(B, mine), _claim(C, mine), _claim(A, other), _claim(D, other)]
+    assert [[claim.job_id for claim in hand] for hand in dealt(asks, claims)] == [[B], [A, D, E], [C], []]
+    assert [ask.jobs for ask in asks] == [1, 3, 5, 5]
 
 
 def test_places_are_taken_one_by_one_and_more_of_what_is_free() -> None:
@@ -68,6 +81,17 @@ def test_slices_are_bounded_by_threads_and_by_jobs() -> None:
     room.give(60)
     room.give(40)
     assert room.take(250), "a slice alone may be larger"
+
+
+def test_a_slice_that_found_fewer_jobs_gives_their_room_back() -> None:
+    room = SliceRoom(3, 100)
+    assert room.take(90)
+    share = SliceShare(room, 90)
+    share.keep(30)
+    assert [room.take(71), room.take(70)] == [False, True]
+    share.keep(99)
+    share.give()
+    assert [room.take(31), room.take(30)] == [False, True]
 
 
 def test_jobs_that_end_make_room_before_their_slice_does() -> None:

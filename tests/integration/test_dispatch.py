@@ -1,0 +1,141 @@
+"""Messages that ask for the next jobs of a batch: how many are sent, to real Valkey, and what makes up for lost ones."""
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from config.broker import make_sending_app
+from config.database import Database
+from config.redis_link import connect_redis
+from config.redis_names import BULK_QUEUE, INTERACTIVE_QUEUE
+from config.settings import Settings
+from jobs.dispatch import Dispatcher
+from jobs.ids import new_id
+from jobs.kind import NewJob
+from jobs.ledger import Ledger, Target
+from jobs.records import Claim, Hint, Release, Settlement
+from jobs.work import WorkLedger
+from tests.conftest import Stack
+
+SLICE, SHARE = 10, 40
+
+
+class Broker:
+    """A dispatcher, what it sent, and two worker processes that live and do nothing by themselves.
+
+    Args:
+        settings: of the servers.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings.model_copy(update={"slice_jobs": SLICE, "slices_per_batch": SHARE // SLICE})
+        self.database = Database(settings.database_url, "test")
+        self.ledger, self.client = Ledger(self.database), connect_redis(settings.redis_url)
+        self.workers = [WorkLedger(self.database, name) for name in ("worker-1", "worker-2")]
+        for worker in self.workers:
+            worker.renew_lease(60)
+        self.dispatcher = Dispatcher(make_sending_app(settings), self.ledger, self.settings)
+
+    def batch(self, jobs: int) -> UUID:
+        """Accepted, and nothing sent."""
+        return self.ledger.accept_batch(Target("complete", "groq"), (NewJob('{"prompt": "p"}') for _ in range(jobs)))[0]
+
+    def sent(self, queue: str = BULK_QUEUE) -> list[Any]:
+        """The arguments of the messages that wait, which are lost with this."""
+        messages = []
+        while message := self.client.rpop(queue):
+            messages.append(json.loads(base64.b64decode(json.loads(str(message))["body"]))[0])
+        return messages
+
+    def take(self, batch_id: UUID, jobs: int) -> list[Claim]:
+        """What a worker does with a message."""
+        return self.workers[0].claim([], next_jobs={batch_id: jobs})
+
+    def close(self) -> None:
+        """Ends connections."""
+        self.dispatcher.close()
+        self.client.close()
+        self.database.close()
+
+
+@pytest.fixture
+def broker(stack: Stack) -> Iterator[Broker]:
+    broker = Broker(stack.settings)
+    yield broker
+    broker.close()
+
+
+def asked(batch_id: UUID, *jobs: int) -> list[Any]:
+    return [["groq", [], str(batch_id), count] for count in jobs]
+
+
+def test_a_batch_begins_with_a_share_for_each_process(broker: Broker) -> None:
+    batch_id, small_id = broker.batch(200), broker.batch(13)
+    assert broker.dispatcher.start_batch(batch_id) == 2 * SHARE
+    assert broker.sent() == asked(batch_id, *[SLICE] * 8)
+    assert broker.dispatcher.start_batch(small_id) == 13
+    assert broker.sent() == asked(small_id, 10, 3)
+    assert broker.dispatcher.start_batch(new_id()) == 0
+    assert broker.dispatcher.start_batch(broker.batch(0)) == 0
+    assert broker.sent() == []
+
+
+def test_what_is_named_is_sent_by_its_name(broker: Broker) -> None:
+    one, other = new_id(), new_id()
+    broker.dispatcher.send(Hint("groq", INTERACTIVE_QUEUE, (one, other)))
+    assert broker.sent(INTERACTIVE_QUEUE) == [["groq", [str(one), str(other)]]]
+
+
+def test_a_process_without_room_for_its_share_is_sent_less(broker: Broker) -> None:
+    few = broker.settings.model_copy(update={"calls_in_flight": 1})
+    dispatcher = Dispatcher(make_sending_app(few), broker.ledger, few)
+    batch_id = broker.batch(200)
+    assert dispatcher.start_batch(batch_id) == 2 * (1 + 2 * SLICE)
+    assert broker.sent() == asked(batch_id, 10, 10, 10, 10, 2)
+    dispatcher.close()
+
+
+def test_jobs_that_end_let_in_others_of_their_batch_or_of_the_oldest_that_has_some(broker: Broker) -> None:
+    batch_id, younger_id = broker.batch(30), broker.batch(30)
+    broker.take(batch_id, 15)
+    broker.dispatcher.feed_on(batch_id, 12)
+    assert broker.sent() == asked(batch_id, 10, 2)
+    broker.take(batch_id, 10)
+    broker.dispatcher.feed_on(batch_id, 12)
+    assert broker.sent() == [*asked(batch_id, 5), *asked(younger_id, 7)]
+    broker.ledger.pause(str(batch_id))
+    broker.dispatcher.feed_on(batch_id, 12)
+    assert broker.sent() == asked(younger_id, 10, 2)
+    broker.take(younger_id, 30)
+    broker.dispatcher.feed_on(younger_id, 12)
+    assert broker.sent() == []
+
+
+def test_where_too_little_runs_more_is_asked_for(broker: Broker) -> None:
+    """Messages were lost, and those jobs that run let in as many others as they are, no more."""
+    batch_id = broker.batch(200)
+    claims = broker.take(batch_id, 10)
+    assert broker.dispatcher.top_up() == 70
+    assert broker.sent() == asked(batch_id, *[SLICE] * 7)
+    claims += broker.take(batch_id, 30)
+    assert broker.dispatcher.top_up() == 0, "half of what could run does"
+    for claim in claims:
+        broker.workers[0].record([Release(claim.job_id, claim.fence, 0, 60.0)])
+    assert broker.dispatcher.top_up() == 0, "those that wait for a provider have their place"
+    assert broker.sent() == []
+
+
+def test_with_nothing_to_ask_for_nothing_is_asked(broker: Broker) -> None:
+    assert broker.dispatcher.top_up() == 0
+    batch_id = broker.batch(3)
+    for claim in broker.take(batch_id, 3):
+        broker.workers[0].record([Settlement(claim.job_id, claim.fence, "succeeded", 1, "{}")])
+    assert broker.dispatcher.top_up() == 0
+    paused_id = broker.batch(3)
+    broker.ledger.pause(str(paused_id))
+    assert broker.dispatcher.top_up() == 0
+    assert broker.sent() == []
