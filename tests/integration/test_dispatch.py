@@ -1,4 +1,4 @@
-"""Messages that ask for the next jobs of a batch: how many are sent, to real Valkey, and what makes up for lost ones."""
+"""Messages that ask for the next jobs of a batch, in real Valkey: how many, and what makes up for lost ones."""
 
 import base64
 import json
