@@ -31,7 +31,7 @@ class Plan:
     tickets: int = 100_000
     resolutions: int = 50_000
     small_jobs: int = 1_000
-    small_times: int = 10
+    small_times: int = 30
     large_jobs: int = 100_000
     levels: tuple[int, ...] = (20, 50, 100, 200, 500, 1000)
     level_s: float = 6.0

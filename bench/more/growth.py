@@ -6,10 +6,8 @@ The provider answers almost at once here.
 import os
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from statistics import median
 
-from bench.llm_server import Counts
 from bench.ours import submit, workers
 from bench.place import PROVIDER_ID, Place
 from bench.proc import MB, family, name_of
@@ -17,10 +15,12 @@ from bench.running import TIMEOUT_S, RunFailedError, all_running
 from bench.server import LLMServer
 from bench.watch import Watch
 from embedded.process import ChildProcess
+from jobs.views import Batch
 from producer import Producer
 
 DELAY_S = 0.02
 STATUS_CALLS = 200
+PAUSE_S = 2.0
 SERVERS = {"postgres": "postgres", "valkey-server": "valkey"}
 """By the names of their processes: Postgres has one for each connection."""
 
@@ -37,20 +37,22 @@ def growth(place: Place, small: int, times: int, large: int) -> dict[str, float]
     with LLMServer(place.folder, DELAY_S) as llm, place.fresh(), Producer(place.settings()) as producer:
         producer.providers.change(PROVIDER_ID, {"base_url": llm.url})
         with workers(place) as processes:
-            small_s = sum(_seconds(producer, small) for _ in range(times)) / times
-            llm.reset()
             sizes = [place.redis_bytes()]
 
-            def look(_: Counts) -> None:
-                sizes.append(place.redis_bytes())
+            def run(jobs: int) -> Batch:
+                llm.reset()
+                handle = submit(producer, jobs)
+                llm.wait_answered(jobs, TIMEOUT_S, all_running(processes), lambda _: sizes.append(place.redis_bytes()))
+                return handle.wait(TIMEOUT_S)
 
-            with Watch([os.getpid()], pause_s=2) as watch:
+            with Watch([os.getpid()], pause_s=PAUSE_S):  # which costs small ones as much as the large one
+                small_s = sum(_seconds(run(small)) for _ in range(times)) / times
+            del sizes[1:]
+            with Watch([os.getpid()], pause_s=PAUSE_S) as watch:
                 names = {pid: name_of(pid) for pid in family([os.getpid()])}
-                handle = submit(producer, large)
-                llm.wait_answered(large, TIMEOUT_S, all_running(processes), look)
-                done = handle.wait(TIMEOUT_S)
-            status_ms = median(_status_ms(producer, handle.batch_id) for _ in range(STATUS_CALLS))
-        large_s = _between(done.created_at, done.finished_at)
+                done = run(large)
+            status_ms = median(_status_ms(producer, done.batch_id) for _ in range(STATUS_CALLS))
+        large_s = _seconds(done)
     small_us, large_us = small_s * 1e6 / small, large_s * 1e6 / large
     return {
         "job_of_small_batch_us": small_us,
@@ -75,15 +77,10 @@ def _memory(
     return {name: size / MB for name, size in found.items()}
 
 
-def _seconds(producer: Producer, jobs: int) -> float:
-    done = submit(producer, jobs).wait(TIMEOUT_S)
-    return _between(done.created_at, done.finished_at)
-
-
-def _between(begin: datetime, end: datetime | None) -> float:
-    if end is None:
+def _seconds(done: Batch) -> float:
+    if done.finished_at is None:
         raise RunFailedError("a batch that is done has no end")
-    return (end - begin).total_seconds()
+    return (done.finished_at - done.created_at).total_seconds()
 
 
 def _status_ms(producer: Producer, batch_id: str) -> float:
