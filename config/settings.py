@@ -128,14 +128,19 @@ class Settings(BaseSettings):
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @property
+    def batch_slices(self) -> int:
+        """Most slices of batches in one worker process: each holds a task thread, and never all of them."""
+        return max(1, self.worker_concurrency - max(1, self.worker_concurrency // 4))
+
+    @property
     def batch_jobs(self) -> int:
         """Most jobs of batches in one worker process: somewhat more than it makes calls at once."""
         return self.calls_in_flight + SPARE_SLICES * self.slice_jobs
 
     @property
     def share_jobs(self) -> int:
-        """Jobs of one batch that may be under way for each worker process."""
-        return min(self.slice_jobs * self.slices_per_batch, self.batch_jobs)
+        """Jobs of one batch that are asked for at once, for each worker process."""
+        return min(self.slice_jobs * min(self.slices_per_batch, self.batch_slices), self.batch_jobs)
 
     @property
     def egress(self) -> EgressPolicy:

@@ -54,16 +54,24 @@ class Dispatcher:
 
     def start_batch(self, batch_id: UUID) -> int:
         """Sends a batch's first hints: a share for each worker process that lives; each slice that ends sends more."""
-        return self.feed(batch_id, self._capacity())
+        processes = max(1, len(self._ledger.leased_workers()))
+        return self.feed(batch_id, self._settings.share_jobs * processes)
 
-    def top_up(self) -> int:
-        """Lets jobs in where much less runs than could, and returns how many: messages that asked for more were lost.
+    def top_up(self, room: int) -> int:
+        """Asks for jobs of the oldest batch that has some to send, and returns for how many.
 
-        To be called when no message waits in the broker.
+        To be called when no message waits in the broker: where a process has room for many jobs all the same, messages
+        that asked for them were lost. What waits to be tried again has its place.
+
+        Args:
+            room: jobs of batches that this process could take.
         """
-        capacity = self._capacity()
-        outstanding = self._ledger.outstanding(capacity)
-        return self.feed_any(capacity - outstanding) if outstanding < capacity // 2 else 0
+        hungry = self._ledger.hungry_batch() if self._is_much(room) else None
+        more = room - self._ledger.put_back(room) if hungry else 0
+        return self.feed(hungry, more) if hungry and self._is_much(more) else 0
+
+    def _is_much(self, jobs: int) -> bool:
+        return jobs > self._settings.share_jobs // 2
 
     def feed_on(self, batch_id: UUID, jobs: int) -> None:
         """Lets as many jobs in as have ended: of their own batch or, when it has no more, of the oldest that has."""
@@ -80,10 +88,6 @@ class Dispatcher:
         """
         hungry = self._ledger.hungry_batch(but)
         return self.feed(hungry, self._settings.share_jobs if jobs is None else jobs) if hungry else 0
-
-    def _capacity(self) -> int:
-        """Jobs of a batch for all worker processes that live."""
-        return self._settings.share_jobs * max(1, len(self._ledger.leased_workers()))
 
     def send_all(self, hints: Sequence[Hint]) -> None:
         """Sends several messages."""

@@ -183,9 +183,9 @@ class Ledger:
         rows = self._database.query(statement("unsent_jobs"), {"batch_id": batch_id, "limit": limit})
         return (rows[0]["provider_id"], rows[0]["jobs"]) if rows else ("", 0)
 
-    def outstanding(self, limit: int) -> int:
-        """How many jobs of batches run or are to be run again, the latter counted up to a limit."""
-        return int(self._database.query(statement("outstanding"), {"limit": limit})[0]["jobs"])
+    def put_back(self, limit: int) -> int:
+        """How many jobs of batches were put back and will be run again by themselves, counted up to a limit."""
+        return int(self._database.query(statement("put_back"), {"limit": limit})[0]["jobs"])
 
     def hungry_batch(self, but: UUID | None = None) -> UUID | None:
         """The oldest batch with jobs that wait for somebody to take them, if there is one besides ``but``."""

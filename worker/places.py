@@ -71,6 +71,12 @@ class SliceRoom:
             self._used += jobs
             return True
 
+    @property
+    def free(self) -> int:
+        """For how many jobs there is room."""
+        with self._lock:
+            return max(0, self._jobs - self._used) if self._slices else 0
+
     def give(self, jobs: int, slices: int = 1) -> None:
         """Gives it back; with ``slices`` 0 that of jobs which have ended while their slice goes on."""
         with self._lock:

@@ -91,7 +91,7 @@ class Runtime:
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="runtime", daemon=True)
         self._announcing = threading.Lock()
-        self._room = _room(settings)
+        self._room = SliceRoom(settings.batch_slices, settings.batch_jobs)
         self._places = Places(settings.calls_in_flight)
         self._running: set[asyncio.Task[None]] = set()
         self._chores: list[Future[None]] = []
@@ -104,7 +104,7 @@ class Runtime:
         chores: list[tuple[str, float, Callable[[], None]]] = [
             ("lease", self.settings.lease_s / 3, self._renew_lease),
             ("presence", BEAT_S, self._announce),
-            ("sweeper", self.settings.sweep_interval_s, lambda: self._sweeper.sweep(dict(self._slices.in_hand))),
+            ("sweeper", self.settings.sweep_interval_s, self._sweep),
             ("retention", self.settings.sweep_interval_s, self._retention.round),
             ("registry", REGISTRY_LOOK_S, self._overtake),
             ("give back", BEAT_S, self._give_back),
@@ -299,6 +299,9 @@ class Runtime:
         self._clients.invalidate(entries)
         self._limiter.refresh()
 
+    def _sweep(self) -> None:
+        self._sweeper.sweep(dict(self._slices.in_hand), self._room.free if BULK_QUEUE in self._queues else 0)
+
     def _give_back(self) -> None:
         asked = self._work.asked_back() if self._slices.in_hand else []
         if asked:
@@ -345,15 +348,6 @@ class Runtime:
 
     def _submit(self, coroutine: Coroutine[Any, Any, None]) -> "Future[None]":
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-
-
-def _room(settings: Settings) -> SliceRoom:
-    """For somewhat more jobs of batches than there are calls, and never all task threads.
-
-    More would keep jobs waiting here that another process could run.
-    """
-    threads = settings.worker_concurrency
-    return SliceRoom(max(1, threads - max(1, threads // 4)), settings.batch_jobs)
 
 
 def _told(future: "Future[None]") -> None:

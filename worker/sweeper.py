@@ -38,11 +38,12 @@ class Sweeper:
         self.mended = dict.fromkeys(("put_back", "given_up", "sent_again", "batches_started"), 0)
         """What it has done since it started, by the names of ``config.presence.Presence``."""
 
-    def sweep(self, in_hand: Mapping[UUID, int]) -> None:
+    def sweep(self, in_hand: Mapping[UUID, int], room: int) -> None:
         """One round.
 
         Args:
             in_hand: the jobs that this process has, with their fences.
+            room: jobs of batches that it could take besides.
 
         Raises:
             ServiceUnavailableError: Postgres or Redis is away; the next round does what this one could not.
@@ -66,18 +67,18 @@ class Sweeper:
             self.mended["sent_again"] += _jobs(hints)
             log.warning("sent again: %d jobs in %d messages", _jobs(hints), len(hints))
         if BULK_QUEUE in empty:
-            self._feed()
+            self._feed(room)
 
-    def _feed(self) -> None:
-        """Asks for jobs of batches whose messages were lost: all of them, or so many that too little runs."""
-        for batch_id in self._ledger.starved_batches():
-            if self._dispatcher.start_batch(batch_id):
-                self.mended["batches_started"] += 1
-                log.warning("batch %s had nobody to feed it: started again", batch_id)
-        more = self._dispatcher.top_up()
+    def _feed(self, room: int) -> None:
+        """Asks for jobs of batches whose messages were lost, all of them or some."""
+        started = [batch_id for batch_id in self._ledger.starved_batches() if self._dispatcher.start_batch(batch_id)]
+        for batch_id in started:
+            self.mended["batches_started"] += 1
+            log.warning("batch %s had nobody to feed it: started again", batch_id)
+        more = 0 if started else self._dispatcher.top_up(room)
         if more:
             self.mended["sent_again"] += more
-            log.warning("asked for %d more jobs of batches: messages were lost", more)
+            log.warning("sent again: messages that ask for %d jobs of a batch", more)
 
     def _orphans(self, in_hand: Mapping[UUID, int]) -> dict[UUID, int]:
         """Jobs that the ledger gave to this process and that it does not have, in this round and the one before.

@@ -20,6 +20,7 @@ from jobs.ledger import Ledger, Target
 from jobs.records import Claim, Hint, Release, Settlement
 from jobs.work import WorkLedger
 from tests.conftest import Stack
+from worker.sweeper import Sweeper
 
 SLICE, SHARE = 10, 40
 
@@ -118,24 +119,49 @@ def test_jobs_that_end_let_in_others_of_their_batch_or_of_the_oldest_that_has_so
 def test_where_too_little_runs_more_is_asked_for(broker: Broker) -> None:
     """Messages were lost, and those jobs that run let in as many others as they are, no more."""
     batch_id = broker.batch(200)
-    claims = broker.take(batch_id, 10)
-    assert broker.dispatcher.top_up() == 70
-    assert broker.sent() == asked(batch_id, *[SLICE] * 7)
-    claims += broker.take(batch_id, 30)
-    assert broker.dispatcher.top_up() == 0, "half of what could run does"
+    claims = broker.take(batch_id, 30)
+    assert broker.dispatcher.top_up(SHARE // 2) == 0, "it has jobs for half of its share"
+    assert broker.dispatcher.top_up(30) == 30
+    assert broker.sent() == asked(batch_id, 10, 10, 10)
     for claim in claims:
         broker.workers[0].record([Release(claim.job_id, claim.fence, 0, 60.0)])
-    assert broker.dispatcher.top_up() == 0, "those that wait for a provider have their place"
+    assert broker.dispatcher.top_up(50) == 0, "those that wait for a provider have their place"
+    assert broker.dispatcher.top_up(60) == 30
+    assert broker.sent() == asked(batch_id, 10, 10, 10)
+    other_id = broker.batch(200)
+    broker.ledger.pause(str(batch_id))
+    assert broker.dispatcher.top_up(50) == 50, "of a paused batch nothing waits"
+    assert broker.sent() == asked(other_id, *[SLICE] * 5)
+
+
+def test_a_sweeper_asks_again_when_no_message_waits(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
+    sweeper = Sweeper(broker.workers[1], broker.dispatcher, broker.client, broker.settings)
+    batch_id = broker.batch(200)
+    claims = broker.take(batch_id, 10)
+    broker.client.lpush(BULK_QUEUE, "one that waits")
+    sweeper.sweep({}, 70)
+    assert broker.client.llen(BULK_QUEUE) == 1
+    broker.client.delete(BULK_QUEUE)
+    sweeper.sweep({}, 0)  # as of a process for single jobs alone
     assert broker.sent() == []
+    sweeper.sweep({}, 70)
+    assert broker.sent() == asked(batch_id, *[SLICE] * 7)
+    for claim in claims:
+        broker.workers[0].record([Settlement(claim.job_id, claim.fence, "succeeded", 1, "{}")])
+    sweeper.sweep({}, 70)
+    assert broker.sent() == asked(batch_id, *[SLICE] * 8), "all of it, and once"
+    assert (sweeper.mended["sent_again"], sweeper.mended["batches_started"]) == (70, 1)
+    for words in ("sent again: messages that ask for 70 jobs", "had nobody to feed it"):
+        assert caplog.text.count(words) == 1
 
 
 def test_with_nothing_to_ask_for_nothing_is_asked(broker: Broker) -> None:
-    assert broker.dispatcher.top_up() == 0
+    assert broker.dispatcher.top_up(100) == 0
     batch_id = broker.batch(3)
     for claim in broker.take(batch_id, 3):
         broker.workers[0].record([Settlement(claim.job_id, claim.fence, "succeeded", 1, "{}")])
-    assert broker.dispatcher.top_up() == 0
+    assert broker.dispatcher.top_up(100) == 0
     paused_id = broker.batch(3)
     broker.ledger.pause(str(paused_id))
-    assert broker.dispatcher.top_up() == 0
+    assert broker.dispatcher.top_up(100) == 0
     assert broker.sent() == []

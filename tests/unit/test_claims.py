@@ -75,6 +75,7 @@ def test_who_waits_for_a_place_gets_the_next_that_is_free() -> None:
 def test_slices_are_bounded_by_threads_and_by_jobs() -> None:
     room = SliceRoom(3, 100)
     assert [room.take(1) for _ in range(4)] == [True, True, True, False], "threads"
+    assert room.free == 0
     for _ in range(3):
         room.give(1)
     assert [room.take(60), room.take(60), room.take(40)] == [True, False, True], "jobs"
@@ -88,6 +89,7 @@ def test_a_slice_that_found_fewer_jobs_gives_their_room_back() -> None:
     assert room.take(90)
     share = SliceShare(room, 90)
     share.keep(30)
+    assert room.free == 70
     assert [room.take(71), room.take(70)] == [False, True]
     share.keep(99)
     share.give()
