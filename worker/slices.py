@@ -24,10 +24,11 @@ Ends = list[tuple[Claim, Settlement | Release | None]]
 class SliceRunner:
     """Runs the jobs that messages name.
 
-    A message is a hint: jobs that are not queued any more are passed over, and a message that is delivered twice finds
-    nothing. When the slice has run its time, what is not begun goes back and is sent anew, so that no message is held
-    for long. Each job that ends lets one more of its batch into the broker, half a slice at a time: a slice may last as
-    long as one of its jobs that is tried again and again, and the others' places are not to stand empty meanwhile.
+    A message is a hint: jobs that are not queued any more are passed over. Delivered twice, one that names jobs finds
+    nothing, and one that asks for a batch's next jobs takes others. When the slice has run its time, what is not begun
+    goes back and is sent anew, so that no message is held for long. Each job that ends has one more of its batch asked
+    for, half a slice at a time: a slice may last as long as one of its jobs that is tried again and again, and the
+    others' places are not to stand empty meanwhile.
 
     Args:
         books: claims.
