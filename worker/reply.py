@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
+from aiohttp import hdrs
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -38,9 +39,10 @@ def judge_reply(status: int, headers: Mapping[str, str], max_bytes: int) -> None
     """
     if status in REDIRECTS:
         raise RedirectRefusedError(status)
-    if headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+    encoding = headers.get(hdrs.CONTENT_ENCODING)
+    if encoding is not None and encoding.strip().lower() not in ("", "identity"):
         raise ReplyEncodedError("the answer is compressed")
-    length = headers.get("Content-Length", "")
+    length = headers.get(hdrs.CONTENT_LENGTH, "")
     if length.isdecimal() and int(length[:20]) > max_bytes:
         raise ReplyTooLargeError("the answer is too large")
 
@@ -76,7 +78,10 @@ class CappedBody(ByteCounter):
         """At most ``n`` bytes, or all of them."""
         if n >= 0:
             return self.counted(await self._body.read(n))
-        return b"".join([chunk async for chunk in self.iter_any()])
+        chunks = []
+        while chunk := await self._body.readany():
+            chunks.append(self.counted(chunk))
+        return b"".join(chunks)
 
     async def iter_any(self) -> AsyncIterator[bytes]:
         """Chunks as they come."""

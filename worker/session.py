@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from functools import lru_cache
 from ssl import SSLContext
 from typing import Any, cast
 
@@ -33,6 +34,7 @@ class AddressDeniedError(OSError):
     """The policy does not let this host or address be dialled; an OSError, so that HTTP libraries carry it outward."""
 
 
+@lru_cache(maxsize=1024)
 def check_host(host: str) -> None:
     """Refuses numbers in an odd spelling (``127.1``, ``2130706433``), which C libraries turn into addresses.
 

@@ -68,5 +68,7 @@ def duration_s(value: str | None) -> float | None:
 
 
 def _number(value: str | None) -> float | None:
-    text = (value or "").strip()
+    if value is None:  # as for most providers, after each call
+        return None
+    text = value.strip()
     return float(text) if _NUMBER.fullmatch(text) else None
