@@ -3,11 +3,11 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from math import inf
+from types import TracebackType
 
 from config.errors import (
     CallError,
@@ -100,35 +100,39 @@ class Circuits:
         if circuit.is_open and now < circuit.probe_from and now - circuit.heard < FRESH_S:
             raise self._unavailable(circuit)
 
-    @asynccontextmanager
-    async def call(self, entry: Entry, *, forced: bool = False) -> AsyncIterator[bool]:
-        """Around one call; yields whether it is the probe of a provider that was left alone.
+    def call(self, entry: Entry, *, forced: bool = False) -> "_Call":
+        """Around one call; entering it says whether it is the probe of a provider that was left alone.
 
         Args:
             entry: the provider as it is called.
             forced: somebody wants to know; the call is made in any case, and what comes of it counts.
 
         Raises:
-            ProviderUnavailableError: the provider is left alone; no call is to be made.
+            ProviderUnavailableError: on entering; the provider is left alone, and no call is to be made.
         """
-        circuit = self._circuit(entry)
-        is_probe = await self._admitted(circuit, forced)
-        outcome = "none"
-        try:
-            yield is_probe
-        except CallError as error:
-            outcome = self._outcome(entry, error, is_probe)
-            raise
-        else:
-            outcome = "well"
-        finally:
-            if is_probe or (forced and outcome == "well"):
-                self._tell(circuit, outcome)
-            elif outcome != "none":
-                self._count(circuit, outcome == "ill")
+        return _Call(self, entry, forced)
 
-    def _outcome(self, entry: Entry, error: CallError, is_probe: bool) -> str:
-        """What an error says. In a pause nothing new begins; in the end those calls alone end that hang."""
+    async def enter(self, entry: Entry, forced: bool) -> tuple[_Circuit, bool]:
+        """The circuit of a call that may be made now, and whether that is a probe; see ``call``."""
+        circuit = self._circuit(entry)
+        return circuit, await self._admitted(circuit, forced)
+
+    def leave(
+        self, circuit: _Circuit, entry: Entry, error: BaseException | None, *, is_probe: bool, forced: bool
+    ) -> None:
+        """Such a call is over; ``error`` is what it ended with."""
+        outcome = self._outcome(entry, error, is_probe)
+        if is_probe or (forced and outcome == "well"):
+            self._tell(circuit, outcome)
+        elif outcome != "none":
+            self._count(circuit, outcome == "ill")
+
+    def _outcome(self, entry: Entry, error: BaseException | None, is_probe: bool) -> str:
+        """What an end says. In a pause nothing new begins; in the end those calls alone end that hang."""
+        if error is None:
+            return "well"
+        if not isinstance(error, CallError):
+            return "none"
         if not is_ill(error):
             return "well"
         hangs = isinstance(error, ProviderTimeoutError)
@@ -237,6 +241,28 @@ class Circuits:
 
     def _is_away(self) -> bool:
         return time.monotonic() < self._away_until
+
+
+class _Call:
+    """A call inside its circuit.
+
+    Args:
+        circuits: say whether it may be made, and hear how it ended.
+        entry: the provider as it is called.
+        forced: it is made in any case.
+    """
+
+    def __init__(self, circuits: Circuits, entry: Entry, forced: bool) -> None:
+        self._circuits, self._entry, self._forced = circuits, entry, forced
+
+    async def __aenter__(self) -> bool:
+        self._circuit, self._is_probe = await self._circuits.enter(self._entry, self._forced)
+        return self._is_probe
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._circuits.leave(self._circuit, self._entry, error, is_probe=self._is_probe, forced=self._forced)
 
 
 def _is_given(exchange: "asyncio.Task[CircuitAnswer | None]") -> bool:

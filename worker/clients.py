@@ -1,9 +1,10 @@
 """The clients of this process, by provider, generation, key version and base URL: leased, bounded, replaced."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from types import TracebackType
+from typing import NamedTuple
 
 from config.keys import ProviderKey
 from config.providers import Provider
@@ -15,8 +16,7 @@ MAX_CLIENTS = 64
 Make = Callable[[Provider, str | None], Adapter]
 
 
-@dataclass(frozen=True)
-class ClientKey:
+class ClientKey(NamedTuple):
     """What a client was made for; never the key itself."""
 
     provider_id: str
@@ -59,17 +59,15 @@ class ClientCache:
         """Clients in the map."""
         return len(self._clients)
 
-    @contextmanager
-    def lease(self, entry: Entry, key: ProviderKey | None) -> Iterator[Adapter]:
+    def lease(self, entry: Entry, key: ProviderKey | None) -> "_Lease":
         """A client for the length of a call."""
+        return _Lease(self, entry, key)
+
+    def client(self, entry: Entry, key: ProviderKey | None) -> Adapter:
+        """The client of a provider, made where there is none."""
         provider = entry.provider
         name = ClientKey(provider.id, entry.generation, key.version if key else None, provider.base_url)
-        client = self._found(name) or self._made(name, provider, key)
-        self.leases += 1
-        try:
-            yield client
-        finally:
-            self.leases -= 1
+        return self._found(name) or self._made(name, provider, key)
 
     def invalidate(self, entries: dict[str, Entry]) -> None:
         """Drops the clients of providers that changed or are gone; the others stay as they are."""
@@ -102,3 +100,26 @@ class ClientCache:
             self.counters.invalidated += 1
         if self._current.get(name.provider_id) == name:
             del self._current[name.provider_id]
+
+
+class _Lease:
+    """A client while it is in use.
+
+    Args:
+        cache: keeps the client.
+        entry: its provider.
+        key: the provider's.
+    """
+
+    def __init__(self, cache: ClientCache, entry: Entry, key: ProviderKey | None) -> None:
+        self._cache, self._entry, self._key = cache, entry, key
+
+    def __enter__(self) -> Adapter:
+        client = self._cache.client(self._entry, self._key)
+        self._cache.leases += 1
+        return client
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._cache.leases -= 1

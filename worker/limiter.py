@@ -2,9 +2,10 @@
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self
 
 from config.errors import CallError, ProviderRateLimitedError
 from config.providers import Limits
@@ -23,56 +24,73 @@ the provider: half of it for us, half for the network. See docs/decisions/0006-l
 
 
 class Place:
-    """A call's place among those to one provider.
+    """A call's place among those to one provider; it is entered when its turn has come.
 
     Args:
-        line: where it waits; None where nothing limits the provider.
+        limiter: gives the line to wait in, and hears what came of the call.
         progress: of its job.
         request: what is asked.
     """
 
-    def __init__(self, line: Line | None, progress: Progress, request: ChatRequest) -> None:
-        self._line, self._progress, self._request = line, progress, request
+    def __init__(self, limiter: "Limiter", progress: Progress, request: ChatRequest) -> None:
+        self._limiter, self._progress, self._request = limiter, progress, request
+        self._provider_id = progress.provider_id
+        self._line: Line | None = None
         self._waiter: Waiter | None = None
         self.used: Usage | None = None
         """What the provider counted, once there is an answer."""
         self.headers: Mapping[str, str] = {}
         """Of the answer, once there is one."""
 
+    async def __aenter__(self) -> Self:
+        self._line = self._limiter.line_to(self._provider_id)
+        await self._take()
+        self._limiter.calls[self._provider_id] += 1
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, ProviderRateLimitedError):
+            self._limiter.hold(self._provider_id, error.retry_after_s)
+        elif isinstance(error, CallError):
+            self.used = Usage(error.input_tokens, error.output_tokens)
+        self._limiter.ease(self._provider_id, self.headers, self.used)
+        self._limiter.calls[self._provider_id] -= 1
+        self._release(self.used or None)
+
     @property
     def late(self) -> bool:
         """Whether its turn has passed."""
         return self._waiter is not None and time.monotonic() - self._waiter.due > LATE_S
 
-    async def take(self) -> None:
-        """Waits for its turn.
+    async def punctual(self) -> None:
+        """Waits for another turn if this one has passed: the process was busy, or Postgres away.
 
         Raises:
             YieldError: it is further off than the job's slice may last.
         """
+        if self.late:
+            self._leave(0)
+            await self._take()
+
+    async def _take(self) -> None:
         if self._line is None:
             return
         claim = self._progress.claim
         kind = self._line.experience.setdefault(claim.kind, Experience())
         self._guessed, self._kind = input_tokens(self._request), kind
         # What follows a paid answer, a repair, goes first as well: waiting for long, it would be paid for again.
-        urgent = claim.queue == INTERACTIVE_QUEUE or self._progress.usage != Usage()
+        urgent = claim.queue == INTERACTIVE_QUEUE or bool(self._progress.usage)
         self._waiter = await self._line.turn(self._estimate, self._progress.deadline, urgent=urgent)
 
     def _estimate(self) -> int:
         return self._kind.estimate(self._guessed, self._request.max_output_tokens)
 
-    async def punctual(self) -> None:
-        """Waits for another turn if this one has passed: the process was busy, or Postgres away."""
-        if self.late:
-            self._leave(0)
-            await self.take()
-
-    def leave(self) -> None:
+    def _release(self, used: Usage | None) -> None:
         """The call is over."""
         if self._waiter is None:
             return
-        used = self.used if self.used != Usage() else None
         if used is not None:
             self._kind.learn(self._guessed, used)
         self._leave(None if used is None else used.input_tokens + used.output_tokens)
@@ -101,45 +119,40 @@ class Limiter:
         self._limits_of, self._exchange, self._lease_s = limits_of, exchange, lease_s
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="limits")
         self._lines: dict[str, Line] = {}
-        self._calls = Counter[str]()
         self._draining = False
+        self.calls = Counter[str]()
+        """In flight, by provider."""
         self.counters = Counters()
 
-    @asynccontextmanager
-    async def place(self, progress: Progress, request: ChatRequest) -> AsyncIterator[Place]:
-        """A call's place, when its turn has come; a 429 inside stops all calls to the provider for a while.
+    def place(self, progress: Progress, request: ChatRequest) -> Place:
+        """A call's place, entered when its turn has come; a 429 inside stops all calls to the provider for a while.
 
         Raises:
-            YieldError: its turn is too far off, or the worker stops.
+            YieldError: on entering; its turn is too far off, or the worker stops.
+        """
+        return Place(self, progress, request)
+
+    def line_to(self, provider_id: str) -> Line | None:
+        """Where calls to a provider wait now; None where nothing limits it.
+
+        Raises:
+            YieldError: the worker stops.
         """
         if self._draining:
             raise YieldError
-        provider_id = progress.provider_id
-        line = self._lines.get(provider_id)
         if is_limited(self._limits_of(provider_id)):
-            line = self._line(provider_id)
-        elif line and not line.holds:
-            line = None
-        place = Place(line, progress, request)
-        await place.take()
-        self._calls[provider_id] += 1
-        try:
-            yield place
-        except ProviderRateLimitedError as error:
-            self._line(provider_id).hold(error.retry_after_s)
-            raise
-        except CallError as error:
-            place.used = Usage(error.input_tokens, error.output_tokens)
-            raise
-        finally:
-            self._ease(provider_id, place)
-            self._calls[provider_id] -= 1
-            place.leave()
+            return self._line(provider_id)
+        line = self._lines.get(provider_id)
+        return line if line and line.holds else None
 
-    def _ease(self, provider_id: str, place: Place) -> None:
+    def hold(self, provider_id: str, seconds: float | None) -> None:
+        """A provider wants no call for a while."""
+        self._line(provider_id).hold(seconds)
+
+    def ease(self, provider_id: str, headers: Mapping[str, str], used: Usage | None) -> None:
         """Limits are lowered, never raised, by what the provider's headers say."""
-        tokens = place.used.input_tokens + place.used.output_tokens if place.used else 0
-        seconds = pause_s(place.headers, self._calls[provider_id], tokens)
+        tokens = used.input_tokens + used.output_tokens if used else 0
+        seconds = pause_s(headers, self.calls[provider_id], tokens)
         if seconds:
             self._line(provider_id).ease(seconds)
 
