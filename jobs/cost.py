@@ -11,9 +11,8 @@ from config.errors import (
     ProviderUnreachableError,
 )
 from config.providers import Model
-from jobs.chat import ChatRequest
+from jobs.chat import ChatRequest, Usage
 from jobs.estimate import most_tokens
-from jobs.records import CallEnd
 
 MILLION = 1_000_000
 USD_DIGITS = 9
@@ -54,17 +53,18 @@ def most_usd(model: Model | None, request: ChatRequest) -> float | None:
     return cost_usd(model, most.input_tokens, most.output_tokens)
 
 
-def cost_of(end: CallEnd, model: Model | None, most: float | None) -> float | None:
+def cost_of(outcome: str, usage: Usage, model: Model | None, most: float | None) -> float | None:
     """What a call cost, by its end.
 
     What the provider counted is priced. A call that was refused or not sent costs nothing. Of all others, such as one
     that was cut off, nobody knows: they count with the most that they can have cost, so that no cap is passed unseen.
 
     Args:
-        end: what came of it.
+        outcome: what came of it.
+        usage: what the provider counted.
         model: whose prices are paid.
         most: the most that it can have cost, as said before, in USD; None where no price was known.
     """
-    if end.input_tokens or end.output_tokens:
-        return cost_usd(model, end.input_tokens, end.output_tokens)
-    return 0.0 if end.outcome in NOT_CHARGED else most
+    if usage:
+        return cost_usd(model, usage.input_tokens, usage.output_tokens)
+    return 0.0 if outcome in NOT_CHARGED else most

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from config.egress import is_local_url
 from config.errors import CallError, KeyMissingError, ProviderDisabledError, UnknownNameError
@@ -12,7 +12,7 @@ from config.keys import KeySource, ProviderKey
 from config.providers import Provider
 from config.redis_names import BULK_QUEUE
 from config.registry import Entry, Registry
-from jobs.chat import ChatReply, ChatRequest, Usage
+from jobs.chat import NO_USAGE, ChatReply, ChatRequest, Usage
 from jobs.cost import cost_of, most_usd
 from jobs.records import CallEnd, CallStart, Origin
 from worker.adapters import Adapter
@@ -210,26 +210,26 @@ class Caller:
         start = CallStart(progress.claim.job_id, progress.claim.fence, progress.calls + 1, progress.origin, most)
         await self._begin(start)
         progress.begins(start.attempt)
-        end = CallEnd(start.job_id, start.attempt, "cancelled")
+        outcome, status, usage = "cancelled", None, NO_USAGE
         try:
             self._check_current(prepared, place)  # Postgres may have taken long over the intent
             reply = await self._sent(prepared, progress.origin.model, request, place)
         except SupersededError:
             progress.uncount()
-            end = CallEnd(start.job_id, start.attempt, "superseded")
+            outcome = "superseded"
             raise
         except CallError as error:
-            tokens = error.input_tokens, error.output_tokens
-            progress.usage += Usage(*tokens)
-            end = CallEnd(start.job_id, start.attempt, error.error_type, error.status, *tokens)
+            outcome, status, usage = error.error_type, error.status, Usage(error.input_tokens, error.output_tokens)
             raise
         else:
-            usage = place.used = reply.usage
-            progress.usage += usage
-            end = CallEnd(start.job_id, start.attempt, "succeeded", 200, usage.input_tokens, usage.output_tokens)
+            outcome, status, usage = "succeeded", 200, reply.usage
+            place.used = usage
             return reply
         finally:
-            progress.end(replace(end, cost_usd=cost_of(end, priced, most)), priced=most is not None)
+            cost = cost_of(outcome, usage, priced, most)
+            end = CallEnd(start.job_id, start.attempt, outcome, status, usage.input_tokens, usage.output_tokens, cost)
+            progress.usage += usage
+            progress.end(end, priced=most is not None)
 
     async def _begin(self, start: CallStart) -> None:
         """Enters the intent; whatever it raises, nothing was entered and nothing may be called."""

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 from config.errors import CallError, InvalidOutputError
-from jobs.chat import Usage
+from jobs.chat import NO_USAGE, Usage
 from jobs.content import content_key
 from jobs.records import CallEnd, CallStart, Claim, Earlier, Origin, Release, Room, Settlement, Verdict, Wanted
 from jobs.records import Entry as LedgerEntry
@@ -69,7 +69,7 @@ class Progress:
     paused_at: float | None = None
     digest: bytes | None = None
     reused_from: UUID | None = None
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = NO_USAGE
     cost_usd: float | None = None
     origin: Origin | None = None
     ended: list[LedgerEntry] = field(default_factory=list)
@@ -94,7 +94,7 @@ class Progress:
     @property
     def provider_id(self) -> str:
         """The provider whose turn it is."""
-        return (self.claim.provider_id, *(self.claim.fallbacks or ()))[self.position]
+        return self.claim.provider_id if not self.position else (self.claim.fallbacks or ())[self.position - 1]
 
     @property
     def model(self) -> str | None:

@@ -1,20 +1,18 @@
 """What calls cost: decided for every outcome, and bounded before they are made."""
 
-from uuid import uuid4
-
 import pytest
 
 from config import errors
 from config.errors import CallError, InvalidProviderError
 from config.providers import Model, parse_provider
-from jobs.chat import ChatRequest, Image, Message
+from jobs.chat import ChatRequest, Image, Message, Usage
 from jobs.cost import cost_of, cost_usd, most_usd
 from jobs.estimate import input_tokens, most_tokens
-from jobs.records import CallEnd
 
 PRICED = Model(id="m", input_usd_per_million=1.0, output_usd_per_million=10.0)
 UNPRICED = Model(id="m")
 MOST = 0.5
+COUNTED = Usage(1000, 100)
 FREE = (
     errors.EgressDeniedError,
     errors.ProviderUnreachableError,
@@ -43,26 +41,22 @@ NEVER_OF_A_CALL = (
 )
 
 
-def end(outcome: str, input_tokens: int = 0, output_tokens: int = 0) -> CallEnd:
-    return CallEnd(uuid4(), 1, outcome, None, input_tokens, output_tokens)
-
-
 @pytest.mark.parametrize("outcome", ["succeeded", "cancelled", *(cls.__name__ for cls in PERHAPS_CHARGED)])
 def test_what_nobody_counted_may_have_cost_the_most(outcome: str) -> None:
-    assert cost_of(end(outcome), PRICED, MOST) == MOST
-    assert cost_of(end(outcome), UNPRICED, None) is None
+    assert cost_of(outcome, Usage(), PRICED, MOST) == MOST
+    assert cost_of(outcome, Usage(), UNPRICED, None) is None
 
 
 @pytest.mark.parametrize("outcome", ["superseded", *(cls.__name__ for cls in FREE)])
 def test_what_was_refused_or_not_sent_costs_nothing(outcome: str) -> None:
-    assert cost_of(end(outcome), PRICED, MOST) == 0
-    assert cost_of(end(outcome), None, None) == 0, "whatever the price is"
+    assert cost_of(outcome, Usage(), PRICED, MOST) == 0
+    assert cost_of(outcome, Usage(), None, None) == 0, "whatever the price is"
 
 
 @pytest.mark.parametrize("outcome", ["succeeded", "OutputTruncatedError", "InvalidOutputError", "ProviderServerError"])
 def test_what_was_counted_is_priced(outcome: str) -> None:
-    assert cost_of(end(outcome, 1000, 100), PRICED, MOST) == 0.002
-    assert cost_of(end(outcome, 1000, 100), UNPRICED, None) is None
+    assert cost_of(outcome, COUNTED, PRICED, MOST) == 0.002
+    assert cost_of(outcome, COUNTED, UNPRICED, None) is None
 
 
 def test_every_error_of_a_call_is_decided_here() -> None:
