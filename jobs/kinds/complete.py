@@ -72,11 +72,16 @@ class Completion(BaseModel):
     text: str
 
 
+def _messages(prompt: Prompt) -> tuple[Message, ...]:
+    if prompt.messages is None:
+        return (Message("user", prompt.prompt or ""),)
+    return tuple(Message(m.role, m.text, tuple(image.image for image in m.images)) for m in prompt.messages)
+
+
 def request(prompt: Prompt) -> ChatRequest:
     """The request for one prompt."""
-    given = prompt.messages or (ChatMessage(role="user", content=prompt.prompt or ""),)
     return ChatRequest(
-        messages=tuple(Message(m.role, m.text, tuple(image.image for image in m.images)) for m in given),
+        messages=_messages(prompt),
         max_output_tokens=prompt.max_tokens,
         temperature=prompt.temperature,
     )
