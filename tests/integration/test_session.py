@@ -27,7 +27,7 @@ from tests.support.fault_server import FaultServer
 from worker.adapters import make_adapter
 from worker.adapters.faults import chain_of
 from worker.reply import RedirectRefusedError, ReplyEncodedError, ReplyTooLargeError
-from worker.session import DNS_THREADS, AddressDeniedError, GuardedConnector, guarded_session
+from worker.session import DNS_THREADS, AddressDeniedError, GuardedConnector, check_host, guarded_session
 
 MAX_BYTES = 10_000
 POLICY = EgressPolicy()
@@ -67,6 +67,13 @@ async def test_localhost_is_reached_by_name_and_by_address(server: FaultServer) 
         for host in ("localhost", "127.0.0.1"):
             async with session.get(f"http://{host}:{server.port}/") as answer:
                 assert await answer.json() == {"ok": True}
+
+
+def test_an_odd_spelling_is_refused_each_time() -> None:
+    for _ in range(3):
+        check_host("127.0.0.1")  # what is allowed is remembered
+        with pytest.raises(AddressDeniedError):
+            check_host("127.1")
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ def test_what_was_refused_or_not_sent_costs_nothing(outcome: str) -> None:
 def test_what_was_counted_is_priced(outcome: str) -> None:
     assert cost_of(outcome, COUNTED, PRICED, MOST) == 0.002
     assert cost_of(outcome, COUNTED, UNPRICED, None) is None
+    assert cost_of(outcome, Usage(0, 100), PRICED, MOST) == 0.001, "one of the two is enough"
 
 
 def test_every_error_of_a_call_is_decided_here() -> None:
