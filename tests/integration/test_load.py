@@ -247,6 +247,28 @@ def rows_read(plan: dict[str, Any]) -> float:
     return float(own + sum(map(rows_read, plan.get("Plans", []))))
 
 
+NOTHING: dict[str, Any] = {
+    "ids": [],
+    "providers": [],
+    "along": 0,
+    "batch_ids": [],
+    "batch_jobs": [],
+    "worker_id": "w",
+    "suspects": False,
+}
+"""What a claim asks for."""
+
+
+def part(name: str, following: str) -> str:
+    """One of the queries that a claim is made of."""
+    return statement("claim").split(f"), {name} AS (")[1].split(f"), {following} AS (")[0]
+
+
+def rows_of(producer: Producer, sql: str, given: dict[str, Any]) -> float:
+    (row,) = producer.database.query(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", given)
+    return rows_read(row["QUERY PLAN"][0]["Plan"])
+
+
 def queue_up(producer: Producer, count: int) -> None:
     """Single jobs whose messages are lost, as fast as Postgres takes them."""
     with producer.database.transaction() as connection:
@@ -264,11 +286,30 @@ def test_a_claim_among_50000_reads_what_it_takes(producer: Producer, analyzed: b
     queue_up(producer, 50_000)
     if analyzed:
         producer.database.query("ANALYZE jobs")
-    given = {"ids": [new_id()], "providers": providers, "along": 100, "worker_id": "w", "suspects": False}
-    along = statement("claim").split("), along AS (")[1].split("), picked AS (")[0]
-    (row,) = producer.database.query(f"EXPLAIN (ANALYZE, FORMAT JSON) {along}", given)
-    assert rows_read(row["QUERY PLAN"][0]["Plan"]) < 2000
+    given = {**NOTHING, "ids": [new_id()], "providers": providers, "along": 100}
+    assert rows_of(producer, part("along", "next"), given) < 2000
     assert len(producer.database.query(statement("claim"), given)) == 100
+
+
+@pytest.mark.parametrize("analyzed", ["never", "before", "after"])
+def test_the_next_jobs_of_a_large_batch_are_found_at_once(producer: Producer, analyzed: str) -> None:
+    """Among others, and where most have ended: also by whoever asks whether there are some."""
+    database = producer.database
+    batches = [producer.submit_batch("complete", prompts(20_000), provider=PROVIDER) for _ in range(2)]
+    batch_id = UUID(batches[0].batch_id)
+    if analyzed == "before":
+        database.query("ANALYZE jobs, batches")
+    database.query("UPDATE jobs SET state = 'succeeded', finished_at = now() WHERE seq < 15000")
+    if analyzed == "after":
+        database.query("ANALYZE jobs, batches")
+    given = {**NOTHING, "batch_ids": [batch_id], "batch_jobs": [100], "batch_id": batch_id, "limit": 100, "but": None}
+    assert rows_of(producer, part("next", "picked"), given) < 2000
+    assert rows_of(producer, statement("unsent_jobs"), given) < 2000
+    assert rows_of(producer, statement("hungry_batch"), given) < 2000
+    claims = database.query(statement("claim"), given)
+    named = "SELECT min(seq) AS first, max(seq) AS last FROM jobs WHERE id = ANY (%(ids)s)"
+    (seen,) = database.query(named, {"ids": [claim["id"] for claim in claims]})
+    assert (len(claims), seen["first"], seen["last"]) == (100, 15000, 15099)
 
 
 def test_statistics_of_an_idle_moment_do_not_make_settlements_slow(producer: Producer) -> None:
@@ -284,9 +325,8 @@ def test_statistics_of_an_idle_moment_do_not_make_settlements_slow(producer: Pro
     assert len(claims) == 5_000
     given = {"job_ids": [c.job_id for c in claims[:100]], "fences": [c.fence for c in claims[:100]]}
     mine = "SELECT j.id FROM unnest(%(job_ids)s::uuid[], %(fences)s::bigint[]) AS d (job_id, fence) JOIN jobs j"
-    sql = f"EXPLAIN (ANALYZE, FORMAT JSON) {mine} ON j.id = d.job_id WHERE j.state = 'running' AND j.fence = d.fence"
-    (row,) = producer.database.query(sql, given)
-    assert rows_read(row["QUERY PLAN"][0]["Plan"]) < 1000
+    sql = f"{mine} ON j.id = d.job_id WHERE j.state = 'running' AND j.fence = d.fence"
+    assert rows_of(producer, sql, given) < 1000
 
 
 def test_50000_jobs_wait_while_others_come_and_go(
