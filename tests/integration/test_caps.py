@@ -36,25 +36,6 @@ MOST_USD = 0.0304
 
 
 @pytest.fixture
-def database(stack: Stack) -> Iterator[Database]:
-    database = Database(stack.settings.database_url, "test", size=10)
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def ledger(database: Database) -> Ledger:
-    return Ledger(database)
-
-
-@pytest.fixture
-def work(database: Database) -> WorkLedger:
-    work = WorkLedger(database, "worker-1")
-    work.renew_lease(60)
-    return work
-
-
-@pytest.fixture
 def producer(stack: Stack, llm: LLMServer) -> Iterator[Producer]:
     llm.reset()
     with Producer(stack.settings) as producer:

@@ -15,16 +15,8 @@ from jobs.ledger import Ledger, Target
 from jobs.records import Release, Settlement
 from jobs.statements import statement
 from jobs.work import WorkLedger
-from tests.conftest import Stack
 
 TOTAL = 2500
-
-
-@pytest.fixture
-def database(stack: Stack) -> Iterator[Database]:
-    database = Database(stack.settings.database_url, "test")
-    yield database
-    database.close()
 
 
 class Batch:

@@ -23,25 +23,6 @@ TARGET = Target("complete", "groq", "some-model")
 ORIGIN = Origin("groq", 7, 3, "some-model")
 
 
-@pytest.fixture
-def database(stack: Stack) -> Iterator[Database]:
-    database = Database(stack.settings.database_url, "test", size=10)
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def ledger(database: Database) -> Ledger:
-    return Ledger(database)
-
-
-@pytest.fixture
-def work(database: Database) -> WorkLedger:
-    work = WorkLedger(database, "worker-1")
-    work.renew_lease(30)
-    return work
-
-
 def inputs(count: int) -> Iterator[NewJob]:
     return (NewJob(f'{{"prompt": "p{n}"}}', f"c{n}") for n in range(count))
 

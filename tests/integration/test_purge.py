@@ -1,9 +1,7 @@
 """What ended long ago is removed, whole and in small steps; what has not, and what runs again, stays."""
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from itertools import count
 from pathlib import Path
 from uuid import UUID
@@ -31,12 +29,6 @@ from tests.support.workers import WorkerProcess, living
 DAY_S = 86_400.0
 OLD_S = 100 * DAY_S
 _numbers = count(1)
-
-
-@pytest.fixture
-def database(stack: Stack) -> Iterator[Database]:
-    with closing(Database(stack.settings.database_url, "test", size=10)) as database:
-        yield database
 
 
 def old_id(database: Database) -> UUID:
