@@ -67,7 +67,9 @@ def _more(place: Place, plan: Plan) -> Mapping[str, Callable[[], dict[str, float
         "intake of a large file": lambda: intake(place, plan.tickets),
         "provider, key and client": lambda: resolve(place, plan.resolutions),
         "import of the producer": lambda: imports(plan.imports),
-        "small and large batches": lambda: growth(place, plan.small_jobs, plan.small_times, plan.large_jobs),
+        "small and large batches": lambda: growth(
+            place, plan.small_jobs, plan.small_times, plan.large_jobs, plan.rounds
+        ),
     }
 
 

@@ -25,15 +25,21 @@ SERVERS = {"postgres": "postgres", "valkey-server": "valkey"}
 """By the names of their processes: Postgres has one for each connection."""
 
 
-def growth(place: Place, small: int, times: int, large: int) -> dict[str, float]:
-    """Time a job by the ledger's clock, from the creation of a batch to its end, and the time of ``status``.
+def growth(place: Place, small: int, times: int, large: int, rounds: int) -> dict[str, float]:
+    """Time a job by the ledger's clock, from the creation of a batch to its end, and the time of ``status``; medians.
 
     Args:
         place: where.
         small: jobs of a small batch.
         times: how many small ones, one after another.
         large: jobs of the large one.
+        rounds: each of small ones and a large one, in a database of its own.
     """
+    found = [_round(place, small, times, large) for _ in range(rounds)]
+    return {name: median(figures[name] for figures in found) for name in found[0]}
+
+
+def _round(place: Place, small: int, times: int, large: int) -> dict[str, float]:
     with LLMServer(place.folder, DELAY_S) as llm, place.fresh(), Producer(place.settings()) as producer:
         producer.providers.change(PROVIDER_ID, {"base_url": llm.url})
         with workers(place) as processes:
