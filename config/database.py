@@ -1,7 +1,9 @@
 """Postgres connections, and the one place where its errors become ours."""
 
 import logging
+import selectors
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -28,7 +30,19 @@ IDLE_TIMEOUT_MS = 10_000
 _REFUSED = (pg.IdleInTransactionSessionTimeout, pg.ReadOnlySqlTransaction)
 """Psycopg counts these among faults of the caller: frozen for too long, or connected to a standby after a failover."""
 
+CHECK_AFTER_S = 30.0
+"""A connection that nobody has used for longer is asked whether it still works: one that a firewall forgot, or whose
+host is gone, looks alive from this side. PgBouncer's default, too."""
+
+
 Connection = psycopg.Connection[DictRow]
+
+
+class _Pooled(Connection):
+    """One of the pool; ``lent_at`` is when it was lent last, by the monotonic clock."""
+
+    lent_at = 0.0
+
 
 _ALL_TAKEN = "all its connections are taken: raise its max_connections, or let fewer programs connect"
 
@@ -36,7 +50,7 @@ _ALL_TAKEN = "all its connections are taken: raise its max_connections, or let f
 class Database:
     """A small pool of Postgres connections; made closed, opened by its first use, safe to use from any thread.
 
-    A connection is checked before it is lent, so a restart of Postgres costs a reconnection and no error. Threads take
+    A connection that Postgres has closed is not lent, so its restart costs a reconnection and no error. Threads take
     turns, in order: 200 at once are served by four connections. When Postgres stays away or no turn comes, a call fails
     within four seconds with ServiceUnavailableError; whether to wait and come again is for the caller to say.
 
@@ -53,7 +67,7 @@ class Database:
         self._url, self._size = url, size
         self._probing = threading.Lock()
         self._probe: Future[str | None] | None = None
-        self._pool: ConnectionPool[Connection] = ConnectionPool(
+        self._pool: ConnectionPool[_Pooled] = ConnectionPool(
             url,
             min_size=0,
             max_size=size,
@@ -61,7 +75,7 @@ class Database:
             timeout=CHECKOUT_TIMEOUT_S,
             reconnect_timeout=CHECKOUT_TIMEOUT_S,
             open=False,
-            check=ConnectionPool.check_connection,
+            check=_check,
             name=application,
             kwargs={
                 "row_factory": dict_row,
@@ -72,7 +86,7 @@ class Database:
                 f"-c random_page_cost={RANDOM_PAGE_COST}",
                 "tcp_user_timeout": 10_000,
             },
-            connection_class=psycopg.Connection[DictRow],
+            connection_class=_Pooled,
         )
 
     def __repr__(self) -> str:
@@ -90,16 +104,26 @@ class Database:
             with self._pool.connection() as connection:
                 yield connection
 
-    def query(self, sql: str, parameters: dict[str, Any] | None = None) -> list[DictRow]:
-        """Runs one statement in a transaction of its own, in one round trip, and returns its rows."""
+    @contextmanager
+    def autocommit(self) -> Iterator[Connection]:
+        """A connection on which each statement is a transaction of its own, and costs one round trip instead of three.
+
+        Raises:
+            ServiceUnavailableError: as ``transaction``.
+        """
         with self.transaction() as connection:
             connection.autocommit = True
             try:
-                cursor = connection.execute(sql.encode(), parameters or {})
-                return cursor.fetchall() if cursor.description else []
+                yield connection
             finally:
                 if not connection.closed:
                     connection.autocommit = False
+
+    def query(self, sql: str, parameters: dict[str, Any] | None = None) -> list[DictRow]:
+        """Runs one statement in a transaction of its own and returns its rows."""
+        with self.autocommit() as connection:
+            cursor = connection.execute(sql.encode(), parameters or {})
+            return cursor.fetchall() if cursor.description else []
 
     def close(self) -> None:
         """Closes all connections; harmless when repeated."""
@@ -157,6 +181,22 @@ class Database:
 
     def _away(self, reason: str) -> ServiceUnavailableError:
         return ServiceUnavailableError("Postgres", self.address, reason)
+
+
+def _check(connection: _Pooled) -> None:
+    """Raises if a connection cannot be used any more, without a round trip where it was used a moment ago.
+
+    What Postgres sends unasked to a connection that waits is its farewell, and then the end.
+    """
+    now, before = time.monotonic(), connection.lent_at
+    connection.lent_at = now
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection, selectors.EVENT_READ)
+        if selector.select(0):
+            connection.close()  # or the pool would take it for one that works
+            raise psycopg.OperationalError("the connection was closed")
+    if now - before > CHECK_AFTER_S:
+        ConnectionPool.check_connection(connection)
 
 
 def _reason(error: psycopg.Error) -> str:

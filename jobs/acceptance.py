@@ -59,13 +59,13 @@ class Accepted:
 
 
 def accept(connection: Connection, job: dict[str, Any], terms: Terms) -> Accepted:
-    """Records one job inside a transaction, unless it is there.
+    """Records one job, unless it is there.
 
-    If the end of the transaction is not heard of, the same call with the same key tells. Of two at once the
+    If its answer is not heard of, the same call with the same key tells. Of two at once the
     second waits for the first.
 
     Args:
-        connection: inside a transaction.
+        connection: inside a transaction, if there is a ``supersede_key``: several statements then.
         job: the columns of its row, by name.
         terms: what makes it one of its kind.
 

@@ -81,7 +81,7 @@ class Ledger:
             "fallbacks": target.other_providers,
             "fail_fast": target.fail_fast,
         }
-        with self._database.transaction() as connection:
+        with self._database.transaction() if terms.supersede_key else self._database.autocommit() as connection:
             return accept(connection, row, terms)
 
     def accept_batch(

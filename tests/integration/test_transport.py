@@ -44,3 +44,17 @@ def test_what_is_no_message_is_passed_over(stack: Stack, junk: bytes, caplog: py
     assert client.llen(BULK_QUEUE) == 0
     client.close()
     app.close()
+
+
+def test_messages_go_on_when_the_channel_has_lost_its_connection(stack: Stack) -> None:
+    client, app = connect_redis(stack.settings.redis_url), make_app(stack.settings)
+    app.send_task(RUN_JOBS, args=["groq", []], queue=BULK_QUEUE)
+    client.client_kill_filter(_type="normal", skipme=True)
+    app.send_task(RUN_JOBS, args=["groq", []], queue=BULK_QUEUE)
+    with app.producer_pool.acquire(block=True) as producer:
+        assert producer.connection is not None
+        producer.connection.collect()
+    app.send_task(RUN_JOBS, args=["groq", []], queue=BULK_QUEUE)
+    assert client.llen(BULK_QUEUE) == 3
+    client.close()
+    app.close()

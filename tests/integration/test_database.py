@@ -1,0 +1,56 @@
+"""The pool of connections to a real Postgres: what is closed is not lent, and what works is not asked each time."""
+
+from collections.abc import Callable
+
+import pytest
+from psycopg_pool import ConnectionPool
+
+from config import database as module
+from config.database import Database
+from tests.conftest import Stack
+from tests.support.waiting import wait_for
+
+MY_PID = "SELECT pg_backend_pid() AS pid"
+
+
+def _pid(database: Database) -> int:
+    return int(database.query(MY_PID)[0]["pid"])
+
+
+def test_a_connection_that_postgres_has_closed_is_not_lent(database: Database, stack: Stack) -> None:
+    lost = [_pid(database)]
+    with database.transaction() as first:  # so that there are two
+        lost += [_pid(database), first.execute(MY_PID.encode()).fetchall()[0]["pid"]]
+    admin = Database(stack.settings.database_url, "admin")
+    admin.query("SELECT pg_terminate_backend(pid) FROM unnest(%(pids)s) AS pid", {"pids": sorted(set(lost))})
+    living = "SELECT pid FROM pg_stat_activity WHERE pid = ANY (%(pids)s)"
+    wait_for(lambda: not admin.query(living, {"pids": lost}), "end of these connections")
+    admin.close()
+    assert _pid(database) not in lost
+    with database.transaction() as first, database.transaction() as second:
+        for connection in (first, second):
+            assert connection.execute(MY_PID.encode()).fetchall()[0]["pid"] not in lost
+
+
+def test_only_one_that_nobody_has_used_for_long_is_asked_first(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    ask = ConnectionPool.check_connection
+    monkeypatch.setattr(ConnectionPool, "check_connection", staticmethod(_counted(ask, asked.append)))
+    _pid(database)  # a new one
+    asked.clear()
+    for _ in range(3):
+        _pid(database)
+    assert asked == []
+    monkeypatch.setattr(module, "CHECK_AFTER_S", 0.0)
+    _pid(database)
+    assert len(asked) == 1
+
+
+def _counted(ask: Callable[..., None], note: Callable[[object], None]) -> Callable[..., None]:
+    def both(connection: object) -> None:
+        note(connection)
+        ask(connection)
+
+    return both
