@@ -35,6 +35,8 @@ class LLMServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._server._server is not None:
+            self._server._server.force_exit = True  # or it waits ten seconds for answers that nobody waits for
         self._server.stop()
 
     @property

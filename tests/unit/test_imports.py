@@ -69,3 +69,10 @@ def test_importing_the_producer_loads_nothing_heavy() -> None:
         "rich",
     }
     assert not _loaded_by("import producer") & heavy
+
+
+@pytest.mark.parametrize("before", ["enable", "disable"])
+def test_importing_the_producer_leaves_the_collector_as_it_was(before: str) -> None:
+    code = f"import gc; gc.{before}(); from producer import Producer; print(gc.isenabled())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.split() == [str(before == "enable")]
