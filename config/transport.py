@@ -47,7 +47,7 @@ class QoS(redis.QoS):
 class Channel(redis.Channel):
     """A channel that passes over what is no message, and keeps one client for its commands.
 
-    Kombu makes one for each command, which is a quarter of what sending a message costs.
+    Kombu makes one for each command, which is a fifth of what sending a message costs.
     """
 
     QoS = QoS
