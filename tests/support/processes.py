@@ -1,12 +1,16 @@
 """Looking at processes from outside."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+INTERRUPTED = (130, -signal.SIGINT)
+"""How a command that was interrupted ends, both 130 to a shell: under ``python -m``, Python ends itself by the signal
+if that came while ``exec`` ran some text, as it does wherever a dataclass is made."""
 
 
 def processes_in(folder: Path) -> dict[int, str]:
