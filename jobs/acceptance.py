@@ -5,37 +5,9 @@ from typing import Any
 from uuid import UUID
 
 from config.database import Connection
-from config.errors import ConflictError, InvalidInputError
-from jobs.kind import MAX_NAME
+from config.errors import ConflictError
 from jobs.statements import statement
-
-MAX_REVISION = 2**63 - 1
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What makes a job one of its kind; each part may be None.
-
-    Args:
-        idempotency_key: asked again under it, the first job is the answer.
-        supersede_key: names the thing, such as a ticket, that this is a revision of; for each kind by itself.
-        revision: of that thing, from 0; the newest is worth running.
-
-    Raises:
-        InvalidInputError: a key is empty or too long, or one of key and revision is missing.
-    """
-
-    idempotency_key: str | None = None
-    supersede_key: str | None = None
-    revision: int | None = None
-
-    def __post_init__(self) -> None:
-        check_name("idempotency_key", self.idempotency_key)
-        check_name("supersede_key", self.supersede_key)
-        if (self.supersede_key is None) != (self.revision is None):
-            raise InvalidInputError(((0, "supersede_key and revision: give both or none"),))
-        if self.revision is not None and not (type(self.revision) is int and 0 <= self.revision <= MAX_REVISION):
-            raise InvalidInputError(((0, f"revision: a whole number from 0 to {MAX_REVISION}"),))
+from jobs.terms import Terms
 
 
 @dataclass(frozen=True)
@@ -83,27 +55,6 @@ def accept(connection: Connection, job: dict[str, Any], terms: Terms) -> Accepte
         return Accepted(row["id"])
     ended = connection.execute(statement("supersede").encode(), row).fetchall()
     return Accepted(row["id"], superseded_by=next((r["superseded_by"] for r in ended if r["id"] == row["id"]), None))
-
-
-def check_name(what: str, name: object) -> None:
-    """Judges a name that a caller may give, or None.
-
-    Raises:
-        InvalidInputError: it is empty, too long, or no text that Postgres can keep.
-    """
-    if name is None:
-        return
-    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or "\0" in name or not _is_unicode(name):
-        raise InvalidInputError(((0, f"{what}: 1 to {MAX_NAME} characters"),))
-
-
-def _is_unicode(text: str) -> bool:
-    """Half a surrogate pair cannot be sent to Postgres; command lines that are not UTF-8 hold such."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _known(row: dict[str, Any], terms: Terms) -> Accepted:

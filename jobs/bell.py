@@ -54,9 +54,9 @@ class Ear:
         self._channel = channel
 
     def wait(self, timeout_s: float) -> bool:
-        """Waits for a ring, at most so long; False if nothing can be heard any more."""
+        """Waits for a ring, at most so long and no longer than ``EVERY_S``; False if nothing can be heard any more."""
         try:
-            self._channel.get_message(timeout=timeout_s)
+            self._channel.get_message(timeout=min(EVERY_S, timeout_s))
         except redis.RedisError:
             return False
         return True

@@ -12,8 +12,8 @@ from config.errors import ServiceUnavailableError
 from config.redis_link import reason_of
 from config.redis_names import BULK_QUEUE
 from config.settings import Settings, address_of
+from jobs.hints import Hint, NextJobs
 from jobs.ledger import Ledger
-from jobs.records import Hint, NextJobs
 
 
 class Dispatcher:

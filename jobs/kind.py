@@ -9,9 +9,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from config.errors import InvalidInputError
 from jobs.chat import ChatRequest
-
-MAX_NAME = 200
-"""Characters of a custom id."""
+from jobs.terms import MAX_NAME
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,18 @@
 """The producer's side of the ledger: accepting jobs and showing what came of them."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from config.database import Connection, Database
 from config.errors import ConflictError, UnknownNameError
 from config.redis_names import BULK_QUEUE, INTERACTIVE_QUEUE
-from jobs.acceptance import Accepted, Terms, accept
+from jobs.acceptance import Accepted, accept
 from jobs.ids import new_id, parse_id
 from jobs.kind import NewJob
 from jobs.spool import Spool
 from jobs.statements import statement
+from jobs.terms import Target, Terms
 from jobs.views import Batch, Call, Job, batch_of, call_of, job_of
 
 PAGE_ROWS = 1000
@@ -22,32 +22,6 @@ COPY_BYTES = 32 * 1024 * 1024
 COPY_TYPES = ("uuid", "uuid", "int4", "text", "text", "text", "text", "text", "text", "text[]")
 """Of the columns in copy_jobs.sql; json is text on the wire, too, and this one is made already. In binary a row of 1 kB
 costs Postgres 8.5 us instead of 10.5."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """What is to be done with inputs, and by whom.
-
-    Args:
-        kind: name of the job kind.
-        provider_id: who is asked first.
-        model: of that provider; None takes its default.
-        reuse_s: how old an earlier result may be that serves instead of a call; None makes the call.
-        fallbacks: who is asked after it, in order; with their default models.
-        fail_fast: a job does not wait for a provider that is left alone.
-    """
-
-    kind: str
-    provider_id: str
-    model: str | None = None
-    reuse_s: float | None = None
-    fallbacks: tuple[str, ...] = ()
-    fail_fast: bool = False
-
-    @property
-    def other_providers(self) -> list[str] | None:
-        """The fallbacks as they are stored: null for none, which takes no room."""
-        return list(self.fallbacks) or None
 
 
 class Ledger:

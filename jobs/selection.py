@@ -8,9 +8,9 @@ from uuid import UUID
 
 from config.database import Database
 from config.errors import ConflictError, UnknownNameError
+from jobs.hints import Hint, group_hints
 from jobs.ids import parse_id
 from jobs.ledger import PAGE_ROWS, Ledger
-from jobs.records import Hint, group_hints
 from jobs.statements import statement
 from jobs.views import DONE, Job, job_of
 

@@ -10,21 +10,8 @@ from uuid import UUID
 
 from config.database import Connection, Database
 from config.errors import WorkerLostError
-from jobs.records import (
-    CallEnd,
-    CallStart,
-    Claim,
-    Earlier,
-    Entry,
-    Hint,
-    Origin,
-    Release,
-    Room,
-    Settlement,
-    Verdict,
-    Wanted,
-    group_hints,
-)
+from jobs.hints import Hint, group_hints
+from jobs.records import CallEnd, CallStart, Claim, Earlier, Entry, Origin, Release, Room, Settlement, Verdict, Wanted
 from jobs.statements import statement
 
 SWEEPER_LOCK = 0x737765657020  # "sweep "
@@ -115,11 +102,13 @@ class WorkLedger:
         return Room(float(rows[0]["room_usd"]), float(rows[0]["most_room_usd"])) if rows else None
 
     def record(self, entries: Sequence[Entry]) -> list[bool]:
-        """Writes ends of calls, settlements and releases in one transaction; False where the fence had moved on."""
-        with self._database.transaction() as connection:
-            _end_calls(connection, [e for e in entries if isinstance(e, CallEnd)])
-            ended = settle(connection, [e for e in entries if isinstance(e, Settlement)])
-            kept = ended.keys() | release(connection, [e for e in entries if isinstance(e, Release)])
+        """Writes ends of calls, settlements and releases, all or none; False where the fence had moved on."""
+        calls = [e for e in entries if isinstance(e, CallEnd)]
+        settlements = [e for e in entries if isinstance(e, Settlement)]
+        releases = [e for e in entries if isinstance(e, Release)]
+        with self._database.transaction() if releases else self._database.autocommit() as connection:
+            ended = settle(connection, settlements, calls)
+            kept = ended.keys() | release(connection, releases)
         self._told([job_id for job_id, single in ended.items() if single])
         return [isinstance(entry, CallEnd) or entry.job_id in kept for entry in entries]
 
@@ -201,9 +190,11 @@ class WorkLedger:
         return [row["id"] for row in self._database.query(statement("starved_batches"))]
 
 
-def settle(connection: Connection, settlements: Sequence[Settlement]) -> dict[UUID, bool]:
-    """Ends jobs inside a transaction and returns those that were still the caller's, each with whether it is single."""
-    if not settlements:
+def settle(
+    connection: Connection, settlements: Sequence[Settlement], calls: Sequence[CallEnd] = ()
+) -> dict[UUID, bool]:
+    """Ends jobs and calls by one statement; returns the jobs that were still ours, each with whether it is single."""
+    if not settlements and not calls:
         return {}
     rows = connection.execute(
         statement("settle").encode(),
@@ -222,6 +213,13 @@ def settle(connection: Connection, settlements: Sequence[Settlement]) -> dict[UU
             "costs_usd": [s.cost_usd for s in settlements],
             "fallback_reasons": [s.fallback_reason for s in settlements],
             **_origins([s.origin for s in settlements]),
+            "call_job_ids": [c.job_id for c in calls],
+            "call_attempts": [c.attempt for c in calls],
+            "call_outcomes": [c.outcome for c in calls],
+            "call_statuses": [c.status for c in calls],
+            "call_input_tokens": [c.input_tokens for c in calls],
+            "call_output_tokens": [c.output_tokens for c in calls],
+            "call_costs_usd": [c.cost_usd for c in calls],
         },
     ).fetchall()
     return {row["id"]: row["single"] for row in rows}
@@ -247,22 +245,6 @@ def release(connection: Connection, releases: Sequence[Release]) -> set[UUID]:
         },
     ).fetchall()
     return {row["id"] for row in rows}
-
-
-def _end_calls(connection: Connection, ends: Sequence[CallEnd]) -> None:
-    if ends:
-        connection.execute(
-            statement("end_calls").encode(),
-            {
-                "job_ids": [e.job_id for e in ends],
-                "attempts": [e.attempt for e in ends],
-                "outcomes": [e.outcome for e in ends],
-                "statuses": [e.status for e in ends],
-                "input_tokens": [e.input_tokens for e in ends],
-                "output_tokens": [e.output_tokens for e in ends],
-                "costs_usd": [e.cost_usd for e in ends],
-            },
-        )
 
 
 def _origins(origins: Sequence[Origin | None]) -> dict[str, list[Any]]:

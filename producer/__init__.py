@@ -6,7 +6,6 @@
 ...     print(job.result(timeout_s=30).summary)
 """
 
-import gc
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,17 +16,11 @@ __all__ = ["BatchHandle", "JobHandle", "Producer"]
 
 
 def __getattr__(name: str) -> Any:
-    """Loads the producer when it is first used, so that ``ticketflow --help`` need not wait for database drivers.
-
-    Python's cycle collector rests meanwhile: it would look 130 times at what stays, a quarter of the time of loading.
-    """
+    """Loads the producer when it is first used, so that ``ticketflow --help`` need not wait for the kinds of jobs."""
     if name in __all__:
-        collects = gc.isenabled()
-        gc.disable()
-        try:
+        from producer.loading import loading
+
+        with loading():
             from producer import producer
-        finally:
-            if collects:
-                gc.enable()
         return getattr(producer, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

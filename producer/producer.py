@@ -7,28 +7,20 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 from uuid import UUID
 
-from pydantic import BaseModel
-
-from config.database import Database
 from config.errors import ConflictError, InvalidInputError, ServiceUnavailableError, UsageError
-from config.provider_store import ProviderStore
-from config.redis_link import Patience, connect_impatient, connect_listener
 from config.redis_names import INTERACTIVE_QUEUE, WRITE_PROBE
-from config.registry import Registry
-from config.registry_cache import RedisCache
-from config.settings import Settings, load_settings
-from jobs.acceptance import Terms, check_name
-from jobs.bell import Bell
-from jobs.cost import cost_usd
-from jobs.kind import NewJob
-from jobs.kinds import kind_named
-from jobs.ledger import Ledger, Target
-from jobs.records import Hint
-from jobs.selection import SelectedJobs, Selection
+from jobs.hints import Hint
+from jobs.terms import Target, Terms, check_name
 from producer.handles import BatchHandle, JobHandle
+from producer.loading import loading
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from config.settings import Settings
     from jobs.dispatch import Dispatcher
+    from jobs.kind import NewJob
+    from jobs.selection import Selection
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +41,19 @@ class Producer:
         settings: where the services are.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: "Settings") -> None:
+        with loading():  # what takes its time: a program that imports this and enqueues nothing does not wait for it
+            from config.database import Database
+            from config.provider_store import ProviderStore
+            from config.redis_link import Patience, connect_impatient, connect_listener
+            from config.registry import Registry
+            from config.registry_cache import RedisCache
+            from jobs.bell import Bell
+            from jobs.kinds import kind_named
+            from jobs.ledger import Ledger
+
         self.settings = settings
+        self._kind_named = kind_named
         self.database = Database(settings.database_url, "ticketflow-producer")
         self.redis = connect_impatient(settings.redis_url)
         self._patience = Patience(settings.redis_url)
@@ -69,6 +72,9 @@ class Producer:
         Raises:
             SettingsError: with every setting that is wrong.
         """
+        with loading():
+            from config.settings import load_settings
+
         return cls(load_settings())
 
     def __enter__(self) -> Self:
@@ -88,7 +94,7 @@ class Producer:
     def enqueue(
         self,
         kind: str,
-        data: BaseModel | dict[str, Any],
+        data: "BaseModel | dict[str, Any]",
         *,
         provider: str,
         model: str | None = None,
@@ -126,7 +132,7 @@ class Producer:
         """
         terms = Terms(idempotency_key, supersede_key, revision)
         target = self._target(kind, provider, model, reuse_s, fallbacks, when_down)
-        job = kind_named(kind).accept(data, custom_id)
+        job = self._kind_named(kind).accept(data, custom_id)
         self._broker_is_there()
         accepted = self.ledger.accept_on(target, job, terms)
         if accepted.waits:
@@ -136,7 +142,7 @@ class Producer:
     def submit_batch(
         self,
         kind: str,
-        inputs: Iterable[NewJob],
+        inputs: "Iterable[NewJob]",
         *,
         provider: str,
         model: str | None = None,
@@ -198,7 +204,7 @@ class Producer:
             self._send(lambda: self._dispatch().start_batch(UUID(batch_id)))
         return resumed
 
-    def rerun(self, selection: Selection) -> int:
+    def rerun(self, selection: "Selection") -> int:
         """Runs the jobs of a selection that have ended once more, in their batches; returns how many.
 
         Their results are taken back; what they cost stays counted.
@@ -206,6 +212,8 @@ class Producer:
         Args:
             selection: which, such as all that went through a provider at a generation.
         """
+        from jobs.selection import SelectedJobs
+
         total, batches = 0, set[UUID]()
         self._broker_is_there()
         for hints, some_batches, count in SelectedJobs(self.database, selection).rerun(self.settings.slice_jobs):
@@ -218,7 +226,7 @@ class Producer:
 
     def job(self, job_id: str) -> JobHandle:
         """A handle on a job that was accepted earlier; raises UnknownNameError if there is none."""
-        return JobHandle(self.ledger, self._bell, job_id, self.ledger.job(job_id).kind)
+        return JobHandle(self.ledger, self._bell, job_id, self.ledger.job(job_id).kind, is_new=False)
 
     def batch(self, batch_id: str) -> BatchHandle:
         """A handle on a batch that was accepted earlier; raises UnknownNameError if there is none."""
@@ -233,7 +241,7 @@ class Producer:
         fallbacks: Sequence[str],
         when_down: str = "wait",
     ) -> Target:
-        asks_a_model = kind_named(kind).request is not None
+        asks_a_model = self._kind_named(kind).request is not None
         chain = (provider, *fallbacks)
         if len(set(chain)) < len(chain):
             raise InvalidInputError(((0, "fallbacks: a provider is named twice"),))
@@ -254,9 +262,11 @@ class Producer:
 
     def _check_cap(self, target: Target, cap_usd: float) -> None:
         """Whether calls can be held against a cap."""
+        from jobs.cost import cost_usd
+
         if not (math.isfinite(cap_usd) and 0 < cap_usd <= MOST_CAP_USD):
             raise UsageError(f"a cap on cost is an amount of USD, more than 0 and at most {MOST_CAP_USD:,.0f}")
-        if kind_named(target.kind).request is None:
+        if self._kind_named(target.kind).request is None:
             raise ConflictError(f"jobs of the kind {target.kind} have no cost that could be capped")
         models = {target.provider_id: target.model, **dict.fromkeys(target.fallbacks)}
         for provider_id, model in models.items():

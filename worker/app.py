@@ -21,9 +21,11 @@ from config.broker import RUN_JOBS, make_app
 from config.errors import ServiceUnavailableError, SettingsError
 from config.redis_names import BULK_QUEUE
 from config.settings import MAX_SLICE_JOBS, load_settings
+from jobs.hints import NextJobs
 from jobs.ids import parse_id
-from jobs.records import Ask, NextJobs
+from jobs.records import Ask
 from worker.adapters import quiet_sdks, scrub_environment
+from worker.events import GatheredEvents
 from worker.runtime import Runtime
 
 UNWRAP_S = 15.0
@@ -38,6 +40,7 @@ a call, where 20,000 and 10 cost 25 to 35 (three runs of each on 2 cores)."""
 log = logging.getLogger(__name__)
 settings = load_settings()
 app = make_app(settings)
+app.steps["consumer"].add(GatheredEvents)
 _runtimes: dict[int, Runtime] = {}
 
 

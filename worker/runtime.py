@@ -29,8 +29,9 @@ from config.registry_cache import RedisCache
 from config.settings import Settings
 from jobs.bell import Bell
 from jobs.dispatch import Dispatcher
+from jobs.hints import Hint
 from jobs.ledger import Ledger
-from jobs.records import Ask, Hint
+from jobs.records import Ask
 from jobs.work import WorkLedger
 from worker.adapters import adapter_class, make_adapter
 from worker.books import THREADS, LedgerBooks

@@ -11,7 +11,8 @@ from uuid import UUID
 from config.errors import ServiceUnavailableError
 from config.settings import Settings
 from jobs.dispatch import Dispatcher
-from jobs.records import Ask, Claim, Hint, Release, Settlement
+from jobs.hints import Hint
+from jobs.records import Ask, Claim, Release, Settlement
 from worker.books import Hand, LedgerBooks
 from worker.job_runner import JobRunner
 from worker.suspects import Suspects

@@ -10,7 +10,7 @@ from config.redis_link import redis_errors
 from config.redis_names import BULK_QUEUE, QUEUES
 from config.settings import Settings
 from jobs.dispatch import Dispatcher
-from jobs.records import Hint
+from jobs.hints import Hint
 from jobs.work import WorkLedger
 
 log = logging.getLogger(__name__)

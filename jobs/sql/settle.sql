@@ -1,5 +1,15 @@
--- Ends jobs, each once: one whose fence has moved on is left as it is. Batches are counted in the same statement.
-WITH done AS (
+-- Ends calls; and ends jobs, each once: one whose fence has moved on is left as it is. Batches are counted in the same
+-- statement, so that it needs no transaction around it, and nobody who stands still within one holds these rows.
+WITH ended AS (
+    UPDATE calls
+    SET finished_at = now(), outcome = e.outcome, status = e.status, input_tokens = e.input_tokens,
+        output_tokens = e.output_tokens, cost_usd = e.cost_usd
+    FROM unnest(
+        %(call_job_ids)b::uuid[], %(call_attempts)b::int[], %(call_outcomes)b::text[], %(call_statuses)b::int[],
+        %(call_input_tokens)b::int[], %(call_output_tokens)b::int[], %(call_costs_usd)b::numeric(20, 9)[]
+    ) AS e (job_id, attempt, outcome, status, input_tokens, output_tokens, cost_usd)
+    WHERE calls.job_id = e.job_id AND calls.attempt = e.attempt AND calls.finished_at IS NULL
+), done AS (
     SELECT * FROM unnest(
         %(job_ids)b::uuid[], %(fences)b::bigint[], %(states)b::text[], %(results)b::json[], %(error_types)b::text[],
         %(error_messages)b::text[], %(attempts)b::int[], %(input_tokens)b::int[], %(output_tokens)b::int[],

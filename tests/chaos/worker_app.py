@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import jobs.work
+from config.database import Database
 from config.errors import ServiceUnavailableError
 from jobs.chat import ChatReply
 from jobs.dispatch import Dispatcher
@@ -80,6 +81,7 @@ def _freeze_in_mid_settlement() -> None:
         return settled
 
     setattr(jobs.work, "settle", settle)  # noqa: B010 - a function replaced on purpose
+    setattr(Database, "autocommit", Database.transaction)  # noqa: B010 - a settlement alone is in none, with a release it is
 
 
 if POINT == FROZEN:

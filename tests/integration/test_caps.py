@@ -14,9 +14,10 @@ from config.database import Database
 from config.errors import BatchPausedError, ConflictError, UsageError
 from jobs.kind import NewJob
 from jobs.kinds import KINDS
-from jobs.ledger import Ledger, Target
+from jobs.ledger import Ledger
 from jobs.records import CallEnd, CallStart, Claim, Origin, Release, Room, Settlement, Verdict
 from jobs.selection import Selection
+from jobs.terms import Target
 from jobs.work import WorkLedger
 from producer.handles import BatchHandle
 from producer.producer import Producer

@@ -14,10 +14,12 @@ from config.redis_link import connect_redis
 from config.redis_names import BULK_QUEUE, INTERACTIVE_QUEUE
 from config.settings import Settings
 from jobs.dispatch import Dispatcher
+from jobs.hints import Hint
 from jobs.ids import new_id
 from jobs.kind import NewJob
-from jobs.ledger import Ledger, Target
-from jobs.records import Claim, Hint, Release, Settlement
+from jobs.ledger import Ledger
+from jobs.records import Claim, Release, Settlement
+from jobs.terms import Target
 from jobs.work import WorkLedger
 from tests.conftest import Stack
 from worker.sweeper import Sweeper

@@ -11,9 +11,10 @@ from config.database import Database
 from jobs import ended
 from jobs.ended import EndedJobs
 from jobs.kind import NewJob
-from jobs.ledger import Ledger, Target
+from jobs.ledger import Ledger
 from jobs.records import Release, Settlement
 from jobs.statements import statement
+from jobs.terms import Target
 from jobs.work import WorkLedger
 
 TOTAL = 2500

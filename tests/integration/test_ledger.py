@@ -10,11 +10,13 @@ import pytest
 
 from config.database import Database
 from config.errors import InvalidInputError, ServiceUnavailableError, UnknownNameError
+from jobs.hints import Hint
 from jobs.ids import new_id
 from jobs.kind import NewJob
-from jobs.ledger import Ledger, Target
+from jobs.ledger import Ledger
 from jobs.migrate import applied_revision, migrate, newest_revision
-from jobs.records import CallEnd, CallStart, Claim, Hint, Origin, Release, Settlement
+from jobs.records import CallEnd, CallStart, Claim, Origin, Release, Settlement
+from jobs.terms import Target
 from jobs.work import WorkLedger, release
 from tests.conftest import Stack
 from tests.support.waiting import wait_for

@@ -18,12 +18,13 @@ import redis
 from config.errors import ServiceUnavailableError
 from config.redis_link import CONNECTIONS, connect_redis
 from config.redis_names import INTERACTIVE_QUEUE
+from jobs.hints import Hint
 from jobs.ids import new_id
 from jobs.kind import NewJob
 from jobs.kinds import KINDS
-from jobs.ledger import Target
-from jobs.records import Hint, Settlement
+from jobs.records import Settlement
 from jobs.statements import statement
+from jobs.terms import Target
 from jobs.views import Job
 from jobs.work import WorkLedger
 from producer.producer import Producer

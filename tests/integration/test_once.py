@@ -18,13 +18,14 @@ from config.database import Database
 from config.errors import ConflictError, InvalidInputError, JobFailedError, NewerRevisionError
 from config.providers import parse_provider
 from config.redis_link import connect_redis
-from jobs.acceptance import Accepted, Terms, accept
+from jobs.acceptance import Accepted, accept
 from jobs.ids import new_id
 from jobs.kind import NewJob
 from jobs.kinds import KINDS
-from jobs.ledger import Ledger, Target
+from jobs.ledger import Ledger
 from jobs.records import CallStart, Claim, Origin, Release, Settlement
 from jobs.selection import Selection
+from jobs.terms import Target, Terms
 from jobs.work import WorkLedger
 from producer.handles import JobHandle
 from producer.producer import Producer

@@ -13,10 +13,11 @@ from config.errors import UnknownNameError
 from jobs.ended import EndedJobs
 from jobs.ids import first_id, new_id
 from jobs.kind import NewJob
-from jobs.ledger import Ledger, Target
+from jobs.ledger import Ledger
 from jobs.purge import PAGE_JOBS, OldWork, Purged
 from jobs.records import CallStart, Origin, Settlement
 from jobs.selection import SelectedJobs, Selection
+from jobs.terms import Target
 from jobs.work import WorkLedger
 from producer.producer import Producer
 from tests.conftest import Stack

@@ -16,9 +16,9 @@ from config.redis_link import connect_redis, redis_errors
 from config.redis_names import INTERACTIVE_QUEUE
 from config.settings import Settings
 from jobs.dispatch import Dispatcher
+from jobs.hints import Hint
 from jobs.ids import new_id
 from jobs.ledger import Ledger
-from jobs.records import Hint
 from producer.producer import Producer
 from tests.conftest import Stack
 from tests.support.certificates import Authority, self_signed

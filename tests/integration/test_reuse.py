@@ -12,9 +12,10 @@ from config.errors import InvalidInputError
 from jobs.ids import new_id
 from jobs.kind import NewJob
 from jobs.kinds import KINDS
-from jobs.ledger import Ledger, Target
+from jobs.ledger import Ledger
 from jobs.records import Earlier, Origin, Settlement, Wanted
 from jobs.selection import Selection
+from jobs.terms import Target
 from jobs.work import WorkLedger
 from producer.handles import JobHandle
 from producer.producer import Producer

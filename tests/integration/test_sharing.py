@@ -15,10 +15,11 @@ from config.redis_link import connect_redis
 from config.redis_names import BULK_QUEUE, INTERACTIVE_QUEUE
 from jobs.bell import Bell
 from jobs.dispatch import Dispatcher
+from jobs.hints import Hint
 from jobs.ids import new_id
 from jobs.kind import NewJob
 from jobs.kinds import KINDS
-from jobs.records import Hint, Settlement
+from jobs.records import Settlement
 from jobs.work import WorkLedger
 from producer.handles import JobHandle
 from producer.producer import Producer

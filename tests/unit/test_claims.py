@@ -5,7 +5,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from jobs.records import Ask, Claim, NextJobs
+from jobs.hints import NextJobs
+from jobs.records import Ask, Claim
 from worker.books import dealt
 from worker.places import LARGEST_PARTY, Places, SliceRoom, SliceShare
 

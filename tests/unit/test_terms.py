@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from config.errors import InvalidInputError
-from jobs.acceptance import MAX_REVISION, Terms
+from jobs.terms import MAX_REVISION, Terms
 
 
 @pytest.mark.parametrize(
