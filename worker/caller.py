@@ -212,9 +212,10 @@ class Caller:
         progress.begins(start.attempt)
         outcome, status, usage = "cancelled", None, NO_USAGE
         try:
+            await place.come()
             self._check_current(prepared, place)  # Postgres may have taken long over the intent
             reply = await self._sent(prepared, progress.origin.model, request, place)
-        except SupersededError:
+        except (SupersededError, YieldError):  # nothing was called
             progress.uncount()
             outcome = "superseded"
             raise

@@ -26,6 +26,9 @@ the provider: half of it for us, half for the network. See docs/decisions/0006-l
 class Place:
     """A call's place among those to one provider; it is entered when its turn has come.
 
+    A single job asks for its turn and enters at once where nobody waits: the turn comes while the intent is written.
+    Whoever enters has to let it ``come`` before the call is made.
+
     Args:
         limiter: gives the line to wait in, and hears what came of the call.
         progress: of its job.
@@ -37,6 +40,7 @@ class Place:
         self._provider_id = progress.provider_id
         self._line: Line | None = None
         self._waiter: Waiter | None = None
+        self._coming: Waiter | None = None
         self.used: Usage | None = None
         """What the provider counted, once there is an answer."""
         self.headers: Mapping[str, str] = {}
@@ -44,13 +48,18 @@ class Place:
 
     async def __aenter__(self) -> Self:
         self._line = self._limiter.line_to(self._provider_id)
-        await self._take()
+        soon = self._line is not None and self._line.is_free and self._progress.claim.queue == INTERACTIVE_QUEUE
+        self._ask()
+        if not soon:
+            await self.come()
         self._limiter.calls[self._provider_id] += 1
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._coming is not None and self._line is not None:
+            self._line.drop(self._coming)
         if isinstance(error, ProviderRateLimitedError):
             self._limiter.hold(self._provider_id, error.retry_after_s)
         elif isinstance(error, CallError):
@@ -72,9 +81,21 @@ class Place:
         """
         if self.late:
             self._leave(0)
-            await self._take()
+            self._ask()
+            await self.come()
 
-    async def _take(self) -> None:
+    async def come(self) -> None:
+        """Waits for the turn that was asked for.
+
+        Raises:
+            YieldError: it is further off than the job's slice may last.
+        """
+        waiter, self._coming = self._coming, None
+        if waiter is not None and self._line is not None:
+            await self._line.given(waiter)
+            self._waiter = waiter
+
+    def _ask(self) -> None:
         if self._line is None:
             return
         claim = self._progress.claim
@@ -82,7 +103,7 @@ class Place:
         self._guessed, self._kind = input_tokens(self._request), kind
         # What follows a paid answer, a repair, goes first as well: waiting for long, it would be paid for again.
         urgent = claim.queue == INTERACTIVE_QUEUE or bool(self._progress.usage)
-        self._waiter = await self._line.turn(self._estimate, self._progress.deadline, urgent=urgent)
+        self._coming = self._line.ask(self._estimate, self._progress.deadline, urgent=urgent)
 
     def _estimate(self) -> int:
         return self._kind.estimate(self._guessed, self._request.max_output_tokens)

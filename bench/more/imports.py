@@ -1,4 +1,4 @@
-"""How long another program waits for ``from producer import Producer`` and then for one, and that no SDK comes along."""
+"""How long another program waits for ``from producer import Producer`` and for a first one; no SDK comes with it."""
 
 import json
 import os

@@ -60,6 +60,7 @@ async def processes(stack: Stack) -> AsyncIterator[Processes]:
 
 async def call(limiter: Limiter, progress: Progress, used: Usage | None = None) -> float:
     async with limiter.place(progress, REQUEST) as place:
+        await place.come()
         place.used = used
         return time.monotonic()
 
@@ -108,6 +109,33 @@ async def test_an_interactive_job_is_told_at_once_that_it_would_wait_too_long(pr
     with pytest.raises(YieldError) as early:
         await call(limiter, job("interactive"))
     assert 25 < early.value.wait_s <= 60
+
+
+async def test_a_single_job_enters_before_its_turn_and_may_leave_without(processes: Processes) -> None:
+    """It leaves when its intent finds the job lost, while the turn is on its way; nothing stays taken."""
+    processes.limits = Limits(calls_in_flight=1)
+    limiter = processes.start()
+    for wait_s in (0.0, 0.5):  # before the turn has come, and after
+        async with limiter.place(job("interactive"), REQUEST):
+            assert limiter.line_to("p") is not None
+            assert not limiter.line_to("p").is_free  # type: ignore[union-attr]
+            await asyncio.sleep(wait_s)
+    await call(limiter, job("interactive"))
+    await call(limiter, job())
+
+
+async def test_of_many_single_jobs_that_come_at_once_one_enters_before_its_turn(processes: Processes) -> None:
+    processes.limits = Limits(requests_per_minute=60)
+    limiter, entered = processes.start(), list[float]()
+
+    async def enter() -> None:
+        async with limiter.place(job("interactive", budget_s=0.5), REQUEST) as place:
+            entered.append(time.monotonic())
+            await place.come()
+
+    ends = await asyncio.gather(*(enter() for _ in range(20)), return_exceptions=True)
+    assert len(entered) <= 3
+    assert sum(isinstance(end, YieldError) for end in ends) == 20 - len(entered)
 
 
 async def test_what_a_call_used_is_settled_and_learned(processes: Processes) -> None:

@@ -78,6 +78,7 @@ def test_what_a_producer_needs_is_loaded_when_one_is_made() -> None:
 
 @pytest.mark.parametrize("before", ["enable", "disable"])
 def test_loading_a_producer_leaves_the_collector_as_it_was(before: str) -> None:
-    code = f"import gc; gc.{before}(); from producer import Producer; Producer.from_env().close(); print(gc.isenabled())"
+    loading = "from producer import Producer; Producer.from_env().close()"
+    code = f"import gc; gc.{before}(); {loading}; print(gc.isenabled())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.split() == [str(before == "enable")]

@@ -116,11 +116,11 @@ class Line:
         self._task: asyncio.Task[None] | None = None
         self.experience: dict[str, Experience] = {}
 
-    async def turn(self, estimate: Callable[[], int], deadline: float, *, urgent: bool) -> Waiter:
-        """Waits for a turn.
+    def ask(self, estimate: Callable[[], int], deadline: float, *, urgent: bool) -> Waiter:
+        """Asks for a turn; ``given`` waits for it, or ``drop`` does without.
 
         Raises:
-            YieldError: it is too far off, or the worker stops.
+            YieldError: it is too far off.
         """
         waiter = Waiter(estimate, deadline, estimate())
         queue = self._urgent if urgent else self._bulk
@@ -130,15 +130,28 @@ class Line:
         self._pending.add(waiter)
         if urgent or len(queue) == 1:
             self._call_for(0.0)
+        return waiter
+
+    async def given(self, waiter: Waiter) -> None:
+        """Waits for a turn that was asked for.
+
+        Raises:
+            YieldError: it is too far off, or the worker stops.
+        """
         try:
             await waiter.future
         except BaseException:
-            if waiter.given:
-                self.leave(waiter, None)
+            self.drop(waiter)
             raise
-        finally:
-            self._pending.discard(waiter)
-        return waiter
+        self._pending.discard(waiter)
+
+    def drop(self, waiter: Waiter) -> None:
+        """Nobody waits for this turn any more, and no call is made."""
+        self._pending.discard(waiter)
+        if waiter.given:
+            self.leave(waiter, None)
+        elif not waiter.future.cancel() and not waiter.future.cancelled():
+            waiter.future.exception()  # it was sent away, which nobody has to hear
 
     def leave(self, waiter: Waiter, used_tokens: int | None) -> None:
         """The call is over, or was not made.
@@ -178,6 +191,11 @@ class Line:
     def holds(self) -> bool:
         """Whether the provider has asked for a pause that is not over, or somebody still waits for its end."""
         return bool(self._pending) or self.is_paused
+
+    @property
+    def is_free(self) -> bool:
+        """Whether a turn is likely to come at once: nobody waits, and nothing was scarce at the last exchange."""
+        return not (self._pending or self._scarce or self.is_paused) and time.monotonic() >= self._away_until
 
     @property
     def is_paused(self) -> bool:
