@@ -39,10 +39,11 @@ def measure(plan: Plan, rows: Sequence[str], folder: Path, *, more: bool) -> Res
     results = begin(plan.rounds, plan.delay_s)
     with EmbeddedServers(folder / "servers", persistent=True) as servers, LLMServer(folder, plan.delay_s) as llm:
         place = Place(servers, llm, folder)
+        if more:
+            _note(results, _at_rest(place, plan))
         _rows(place, plan, rows, results)
         if more:
-            for name, figures in _more(place, plan).items():
-                results.more |= _tried(name, figures) or {}
+            _note(results, _under_load(place, plan))
             for calls, name in itertools.product(plan.levels, LEVELLED):
                 found = _tried(f"{name}, {calls} calls", partial(point, place, plan, name, calls))
                 results.levels += [found] if found else []
@@ -60,17 +61,31 @@ def _rows(place: Place, plan: Plan, names: Sequence[str], results: Results) -> N
     results.rows = [summed_up(name, found) for name, found in samples.items() if found]
 
 
-def _more(place: Place, plan: Plan) -> Mapping[str, Callable[[], dict[str, float]]]:
+Figures = Mapping[str, Callable[[], dict[str, float]]]
+
+
+def _at_rest(place: Place, plan: Plan) -> Figures:
+    """What is measured of an idle system comes first: for minutes after a large batch, Postgres writes its pages."""
     return {
         "latency of single jobs": lambda: added_latency(place, plan.latency_jobs),
-        "memory of a worker": lambda: worker_memory(place, plan.memory_jobs),
-        "intake of a large file": lambda: intake(place, plan.tickets),
         "provider, key and client": lambda: resolve(place, plan.resolutions),
         "import of the producer": lambda: imports(plan.imports),
+    }
+
+
+def _under_load(place: Place, plan: Plan) -> Figures:
+    return {
+        "memory of a worker": lambda: worker_memory(place, plan.memory_jobs),
+        "intake of a large file": lambda: intake(place, plan.tickets),
         "small and large batches": lambda: growth(
             place, plan.small_jobs, plan.small_times, plan.large_jobs, plan.rounds
         ),
     }
+
+
+def _note(results: Results, figures: Figures) -> None:
+    for name, figure in figures.items():
+        results.more |= _tried(name, figure) or {}
 
 
 def _tried(what: str, run: Callable[[], Found]) -> Found | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from bench.results import Results
 from bench.rows import ROWS
+from bench.targets import slowness
 from embedded.programs import ROOT
 
 PLOT = "performance.png"
@@ -37,10 +38,19 @@ def more(results: Results) -> str:
 
 
 def targets(judged: Sequence[dict[str, Any]]) -> str:
-    """Name, figure, target, met or not."""
+    """Name, figure as measured and at the targets' speed, target, met or not."""
     words = {True: "yes", False: "no", None: "not measured"}
-    rows = [(t["name"], _figure(t["measured"], t["unit"]), t["target"], words[t["met"]]) for t in judged]
-    return table(("target", "measured", "wanted", "met"), rows)
+    rows = [
+        (
+            t["name"],
+            _figure(t["measured"], t["unit"]),
+            _figure(t["at_speed"], t["unit"]),
+            t["target"],
+            "at the targets' speed" if t["met"] is False and t["met_at_speed"] else words[t["met"]],
+        )
+        for t in judged
+    ]
+    return table(("target", "measured", "at the targets' speed", "wanted", "met"), rows)
 
 
 def page(results: Results, judged: Sequence[dict[str, Any]]) -> str:
@@ -57,6 +67,7 @@ def page(results: Results, judged: Sequence[dict[str, Any]]) -> str:
         throughput=throughput(results),
         more=more(results),
         targets=targets(judged),
+        slowness=_times(slowness(results)),
     )
 
 
@@ -69,6 +80,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     ]
     text.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(text)
+
+
+def _times(slowness: float | None) -> str:
+    return "not measured" if slowness is None else f"{slowness:.2f}"
 
 
 def _figure(measured: float | None, unit: str) -> str:

@@ -147,8 +147,10 @@ class SliceRunner:
 
     async def _send_next(self, ends: Ends) -> None:
         """Hints for what went back and is due, and for as many new jobs of each batch as have ended."""
+        hints = _again(ends)
         try:
-            await self._books.in_thread(lambda: self._dispatcher.send_all(_again(ends)))
+            if hints:
+                await self._books.in_thread(lambda: self._dispatcher.send_all(hints))
         except ServiceUnavailableError as error:
             log.warning("the next messages were not sent (%s); the sweeper will send them", error)
         batches = {claim.batch_id for claim, _ in ends if claim.batch_id}

@@ -12,7 +12,7 @@ from bench.prompts import PROMPT_BYTES, prompt, ticket
 from bench.results import Results
 from bench.rows import ROWS
 from bench.sample import Sample, steady_rate, summed_up
-from bench.targets import PEERS, TARGETS, judged
+from bench.targets import CPU_MS, PEERS, TARGETS, judged
 from jobs.kinds import kind_named
 from tests.support.processes import needs_proc
 
@@ -55,6 +55,20 @@ def test_a_ratio_is_taken_to_the_best_of_the_peers() -> None:
 def test_a_target_is_met_up_to_its_goal(value: float, met: bool) -> None:
     targets = judged(_results({}, {"added_latency_p50_ms": value}))
     assert {t["name"]: t["met"] for t in targets}["latency added to one job, p50"] is met
+
+
+def test_what_takes_time_is_shown_at_the_speed_of_the_targets_too() -> None:
+    """Twice the CPU time of the bare loops: a machine of half the speed."""
+    results = _results(dict.fromkeys(CPU_MS, 100.0), {"added_latency_p50_ms": 29.0, "intake_rows_per_s": 11_000.0})
+    for row in results.rows:
+        row["cpu_ms_per_job"] = 2 * CPU_MS[row["name"]]
+    targets = {t["name"]: t for t in judged(results)}
+    latency, intake = targets["latency added to one job, p50"], targets["intake of 100,000 tickets of 1 kB"]
+    assert (latency["at_speed"], latency["met"], latency["met_at_speed"]) == (pytest.approx(14.5), False, True)
+    assert (intake["at_speed"], intake["met"], intake["met_at_speed"]) == (pytest.approx(22_000), False, True)
+    assert targets["batch, by taskiq"]["at_speed"] is None
+    (line,) = [line for line in report.targets(judged(results)).splitlines() if "p50" in line]
+    assert line.split("|")[5].strip() == "at the targets' speed"
 
 
 def test_shrinking_is_no_better_than_growing() -> None:
