@@ -13,7 +13,7 @@ PEERS = ("celery-prefork-16", "celery-threads-200", "celery-threads-2x200", "dra
 
 
 CPU_MS = {"bare-aiohttp": 0.17, "bare-sdk-aiohttp": 1.1, "bare-sdk-default": 3.4}
-"""CPU time of a call in bare loops on the machine that the targets were set on; by them another is known to be slower."""
+"""CPU time of a call in bare loops, on the machine that the targets were set on: they tell how slow another one is."""
 
 
 @dataclass(frozen=True)
