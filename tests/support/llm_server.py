@@ -11,6 +11,10 @@ from llmock.verdict import judge
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 WAIT_S = 2.0
+KEEP_ALIVE_S = 75
+"""As nginx. Uvicorn's 5 s are as long as a test takes between two parts: a call that goes out while the server closes its
+connection counts as lost."""
+
 _WHO = frozenset({b"authorization", b"x-goog-api-key", b"x-goog-api-client", b"user-agent"})
 
 
@@ -30,6 +34,8 @@ class LLMServer:
 
     def __enter__(self) -> Self:
         self._server.start()
+        assert self._server._server is not None
+        self._server._server.config.timeout_keep_alive = KEEP_ALIVE_S
         return self
 
     def __exit__(
