@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 WAIT_S = 2.0
 KEEP_ALIVE_S = 75
-"""As nginx. Uvicorn's 5 s are as long as a test takes between two parts: a call that goes out while the server closes its
+"""As nginx. Uvicorn's 5 s are what a test takes between two parts: a call that goes out while the server closes its
 connection counts as lost."""
 
 _WHO = frozenset({b"authorization", b"x-goog-api-key", b"x-goog-api-client", b"user-agent"})
