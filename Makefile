@@ -4,6 +4,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.bench-installed
 BENCH ?=
+TEST ?= -n 2 --dist loadfile
 
 .PHONY: help install demo test chaos soak bench lint types format lock clean
 
@@ -22,8 +23,8 @@ $(STAMP): requirements/all.txt pyproject.toml
 demo: $(STAMP) ## the main job on this machine: 200 sample tickets, real servers, no key needed
 	@$(VENV)/bin/ticketflow demo
 
-test: $(STAMP) ## all tests, on real servers that they start themselves
-	$(VENV)/bin/python -m pytest
+test: $(STAMP) ## all tests, on real servers that they start themselves; two at a time, TEST= for one by one
+	$(VENV)/bin/python -m pytest $(TEST)
 
 chaos: $(STAMP) ## break real processes and check the ledger; CHAOS=full for the long form, CHAOS_SEED=... to repeat
 	$(VENV)/bin/python -m pytest tests/chaos

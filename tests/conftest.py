@@ -19,7 +19,7 @@ from embedded.servers import EmbeddedServers
 from jobs.migrate import migrate
 
 _names = itertools.count(1)
-_figures = pytest.StashKey[list[str]]()
+MEASURED = "measured"
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -94,14 +94,18 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def figures(request: pytest.FixtureRequest) -> list[str]:
+def figures(request: pytest.FixtureRequest) -> Iterator[list[str]]:
     """Lines on what a test measured; they stand at the end of the report, and nothing is asserted of them."""
-    return request.config.stash.setdefault(_figures, [])
+    lines = list[str]()
+    yield lines
+    request.node.user_properties += [(MEASURED, line) for line in lines]
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Prints what was measured."""
-    lines = config.stash.get(_figures, [])
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints what was measured, also by processes that ran tests for this one."""
+    reports = [report for some in terminalreporter.stats.values() for report in some]
+    ends = [report for report in reports if getattr(report, "when", None) == "teardown"]
+    lines = [line for report in ends for name, line in report.user_properties if name == MEASURED]
     if lines:
-        terminalreporter.section("measured")
+        terminalreporter.section(MEASURED)
         terminalreporter.write_line("\n".join(lines))

@@ -38,7 +38,7 @@ def test_errors_of_a_provider_are_helped_elsewhere(cls: type[CallError]) -> None
     assert helps(error(cls))
 
 
-@pytest.mark.parametrize("cls", OWN)
+@pytest.mark.parametrize("cls", sorted(OWN, key=str))
 def test_errors_of_the_job_are_not(cls: type[CallError]) -> None:
     assert not helps(error(cls))
     assert not moves_on(error(cls), GiveUp(), is_urgent=True)
