@@ -124,6 +124,20 @@ async def test_a_single_job_enters_before_its_turn_and_may_leave_without(process
     await call(limiter, job())
 
 
+async def test_a_turn_that_nobody_waits_for_is_given_back_once(processes: Processes) -> None:
+    """It is given and not yet due when its job leaves, and then the provider wants a pause."""
+    processes.limits = Limits(requests_per_minute=60, tokens_per_minute=100_000)
+    limiter = processes.start()
+    await call(limiter, job("interactive"), Usage(10, 20))
+    line = limiter._lines["p"]
+    async with limiter.place(job("interactive"), REQUEST):
+        await until(lambda: line._held == 1, "a turn that is not due")
+    limiter.hold("p", 1.5)
+    await call(limiter, job("interactive"), Usage(10, 20))
+    assert line._held == 0
+    await until(lambda: sum(_state(processes)["tokens"]["window"][1::2]) == 60, "no tokens for the one that left")
+
+
 async def test_of_many_single_jobs_that_come_at_once_one_enters_before_its_turn(processes: Processes) -> None:
     processes.limits = Limits(requests_per_minute=60)
     limiter, entered = processes.start(), list[float]()

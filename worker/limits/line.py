@@ -148,10 +148,10 @@ class Line:
     def drop(self, waiter: Waiter) -> None:
         """Nobody waits for this turn any more, and no call is made."""
         self._pending.discard(waiter)
+        if not waiter.future.cancel() and not waiter.future.cancelled():
+            waiter.future.exception()  # if it was sent away nobody has to hear
         if waiter.given:
-            self.leave(waiter, None)
-        elif not waiter.future.cancel() and not waiter.future.cancelled():
-            waiter.future.exception()  # it was sent away, which nobody has to hear
+            self.leave(waiter, 0)
 
     def leave(self, waiter: Waiter, used_tokens: int | None) -> None:
         """The call is over, or was not made.
