@@ -106,7 +106,7 @@ class Settings(BaseSettings):
         10, description="messages of one batch at once, for each worker process"
     )
     slice_budget_s: Annotated[float, Field(gt=0)] = Field(30.0, description="a slice yields after so many seconds")
-    lease_s: Annotated[float, Field(ge=1)] = Field(15.0, description="a worker silent for so long loses its jobs")
+    lease_s: Annotated[float, Field(ge=1)] = Field(12.0, description="a worker silent for so long loses its jobs")
     sweep_interval_s: Annotated[float, Field(gt=0)] = Field(2.0, description="pause between two rounds of the sweeper")
     max_attempts: Annotated[int, Field(gt=0)] = Field(5, description="calls for one job before it fails")
     total_time_s: Annotated[float, Field(gt=0)] = Field(

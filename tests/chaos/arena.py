@@ -43,7 +43,7 @@ JOBS = 2000
 CALLS_IN_FLIGHT = 25
 END_S = 120.0
 BOUND_S = 20.0
-"""Within this the work has to go on: with the default lease (15 s) and sweeper (3 s)."""
+"""Within this the work has to go on: with the default lease (12 s) and a round of the sweeper (2 s)."""
 
 WITNESS = """
 CREATE TABLE moves (job_id uuid, state text, fence bigint, worker_id text, at timestamptz DEFAULT clock_timestamp());
