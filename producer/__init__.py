@@ -16,11 +16,9 @@ __all__ = ["BatchHandle", "JobHandle", "Producer"]
 
 
 def __getattr__(name: str) -> Any:
-    """Loads the producer when it is first used, so that ``ticketflow --help`` need not wait for the kinds of jobs."""
+    """Loads the class when it is first used; what it needs comes with the first producer."""
     if name in __all__:
-        from producer.loading import loading
+        from producer import producer
 
-        with loading():
-            from producer import producer
         return getattr(producer, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
