@@ -154,7 +154,7 @@ class WorkLedger:
         Args:
             max_losses: deaths after which a job is not given to another worker.
             orphans: jobs with their fences that the ledger gave to this process and this process does not have.
-            patience_s: nobody's lease is judged before this process has renewed its own for so long without a gap.
+            patience_s: nobody's lease is judged before Postgres has served renewals for so long without a gap.
             group: most jobs in one hint.
 
         Returns:

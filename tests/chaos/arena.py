@@ -283,14 +283,6 @@ class Arena:
         """
         return float(self.query(sql, list(jobs), since, since)[0]["longest"] or 0.0)
 
-    def free_again_s(self, jobs: Collection[str], since: datetime) -> float:
-        """Seconds from a moment until the last of these jobs was free to run again: queued, or in other hands."""
-        sql = """
-        SELECT extract(epoch FROM max(at) - %s)::float8 AS longest
-        FROM (SELECT min(at) AS at FROM moves WHERE job_id = ANY (%s::uuid[]) AND at > %s GROUP BY job_id) AS freed
-        """
-        return float(self.query(sql, since, list(jobs), since)[0]["longest"] or 0.0)
-
     def goes_on_after(self, more: int = 1) -> float:
         """Seconds until jobs end that had not ended at this moment and that were begun after it."""
         moment = self.now()

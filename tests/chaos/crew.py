@@ -69,6 +69,17 @@ class Crew:
         """Log files by process id."""
         return {worker.process.pid: worker.log for worker in self.places}
 
+    def several_up(self) -> list[int]:
+        """The places whose processes show themselves; none unless there are two at least."""
+        shown = {presence.pid for presence in living(self._environment)}
+        with self._lock:
+            up = [
+                n
+                for n, worker in enumerate(self.places)
+                if worker.process.poll() is None and worker.process.pid in shown
+            ]
+        return up if len(up) > 1 else []
+
     def kill(self, place: int) -> int:
         """SIGKILL, as a crash; the supervisor replaces the process. Returns its process id."""
 

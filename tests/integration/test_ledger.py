@@ -291,21 +291,34 @@ def test_of_a_dead_workers_jobs_the_most_suspicious_are_blamed(ledger: Ledger, d
     assert [claim.job_id for claim in sweeper.claim(ids)] == [ids[0]]
 
 
-def test_who_was_late_with_its_own_lease_judges_nobody(ledger: Ledger, work: WorkLedger, database: Database) -> None:
+def test_nobody_is_judged_before_all_had_time_to_renew(ledger: Ledger, work: WorkLedger, database: Database) -> None:
     _, ids = batch_of(ledger, 2)
     sweeper = WorkLedger(database, "sweeper")
     assert work.claim(ids)
     work.renew_lease(-1)
     sweeper.renew_lease(15)
-    assert mended(sweeper.mend_lost(3, patience_s=7.5)) == (0, 0), "it has just come"
+    assert mended(sweeper.mend_lost(3, patience_s=7.5)) == (0, 0), "Postgres may have just come back"
     age = "UPDATE workers SET renewed_at = now() - %(ago)s * interval '1 s', steady_since = now() - interval '60 s'"
-    database.query(age + " WHERE id = 'sweeper'", {"ago": 9})
+    database.query(age, {"ago": 9})
     assert mended(sweeper.mend_lost(3, patience_s=7.5)) == (0, 0), "it may be as dead as the other"
     sweeper.renew_lease(15)
     assert mended(sweeper.mend_lost(3, patience_s=7.5)) == (0, 0), "it has just come back"
     database.query(age + " WHERE id = 'sweeper'", {"ago": 5})
     sweeper.renew_lease(15)
     assert mended(sweeper.mend_lost(3, patience_s=7.5)) == (2, 0)
+
+
+def test_a_newcomer_judges_by_the_record_of_the_dead(ledger: Ledger, work: WorkLedger, database: Database) -> None:
+    """Where processes are killed one after another none need have lived for half a lease."""
+    _, ids = batch_of(ledger, 2)
+    age = "UPDATE workers SET renewed_at = now() - %(ago)s * interval '1 s', steady_since = now() - interval '8 s'"
+    assert work.claim(ids)
+    work.renew_lease(-1)
+    for life, ago in enumerate((9, 5)):
+        database.query(age, {"ago": ago})
+        newcomer = WorkLedger(database, f"newcomer-{life}")
+        newcomer.renew_lease(15)
+        assert mended(newcomer.mend_lost(3, patience_s=7.5)) == ((2, 0) if ago == 5 else (0, 0)), ago
 
 
 def test_a_wait_is_kept_and_overdue_hints_come_again(ledger: Ledger, work: WorkLedger) -> None:
