@@ -26,8 +26,8 @@ demo: $(STAMP) ## the main job on this machine: 200 sample tickets, real servers
 test: $(STAMP) ## all tests, on real servers that they start themselves; two at a time, TEST= for one by one
 	$(VENV)/bin/python -m pytest $(TEST)
 
-chaos: $(STAMP) ## break real processes and check the ledger; CHAOS=full for the long form, CHAOS_SEED=... to repeat
-	$(VENV)/bin/python -m pytest tests/chaos
+chaos: $(STAMP) ## break real processes and check the ledger; CHAOS=full for the long form, CHAOS_SEED=... to repeat, TEST= for one by one
+	$(VENV)/bin/python -m pytest $(TEST) tests/chaos
 
 soak: $(STAMP) ## everything broken at random for CHAOS_SOAK_S seconds (600)
 	$(VENV)/bin/python -m pytest -s tests/chaos/soak.py

@@ -17,6 +17,7 @@ from config.redis_link import connect_redis
 from config.settings import PREFIX, Settings
 from embedded.servers import EmbeddedServers
 from jobs.migrate import migrate
+from tests.support.reports import noted
 
 _names = itertools.count(1)
 MEASURED = "measured"
@@ -102,10 +103,8 @@ def figures(request: pytest.FixtureRequest) -> Iterator[list[str]]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Prints what was measured, also by processes that ran tests for this one."""
-    reports = [report for some in terminalreporter.stats.values() for report in some]
-    ends = [report for report in reports if getattr(report, "when", None) == "teardown"]
-    lines = [line for report in ends for name, line in report.user_properties if name == MEASURED]
+    """Prints what was measured."""
+    lines = noted(terminalreporter, MEASURED)
     if lines:
         terminalreporter.section(MEASURED)
         terminalreporter.write_line("\n".join(lines))

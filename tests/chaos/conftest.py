@@ -19,10 +19,13 @@ from embedded.servers import EmbeddedServers
 from jobs.migrate import migrate
 from tests.chaos.arena import Arena
 from tests.chaos.table import Table
+from tests.support.reports import noted
 
-SEED = os.environ.get("CHAOS_SEED") or secrets.token_hex(4)
+SEED = os.environ["CHAOS_SEED"] = os.environ.get("CHAOS_SEED") or secrets.token_hex(4)
+"""Processes that run scenarios for this one find it there."""
+
 FULL = os.environ.get("CHAOS") == "full"
-_table = pytest.StashKey[Table]()
+ROW = "chaos"
 _numbers = itertools.count(1)
 
 
@@ -61,9 +64,11 @@ def arena(servers: EmbeddedServers, tmp_path: Path, request: pytest.FixtureReque
 
 
 @pytest.fixture
-def table(request: pytest.FixtureRequest) -> Table:
-    """Where a scenario enters what it measured."""
-    return request.config.stash.setdefault(_table, Table())
+def table(request: pytest.FixtureRequest) -> Iterator[Table]:
+    """Where a scenario enters what it measured; it travels with the test's report."""
+    table = Table()
+    yield table
+    request.node.user_properties += [(ROW, row) for row in table.rows]
 
 
 @pytest.fixture
@@ -72,9 +77,9 @@ def full() -> bool:
     return FULL
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Prints the table."""
-    table = config.stash.get(_table, None)
-    if table:
+    rows = noted(terminalreporter, ROW)
+    if rows:
         terminalreporter.section(f"chaos, seed {SEED}")
-        terminalreporter.write_line(table.text())
+        terminalreporter.write_line(Table(rows).text())

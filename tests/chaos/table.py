@@ -19,7 +19,8 @@ class Table:
         self.rows.append((scenario, str(report.jobs), recovery, str(report.paid_twice), verdict))
 
     def text(self) -> str:
-        """The table, its columns side by side."""
-        rows = [("scenario", "jobs", "recovery s", "paid twice", "verdict"), *self.rows]
+        """The table in the order of the scenarios' numbers, its columns side by side."""
+        known = sorted(self.rows, key=lambda row: int(row[0].split()[0]))
+        rows = [("scenario", "jobs", "recovery s", "paid twice", "verdict"), *known]
         widths = [max(len(row[column]) for row in rows) for column in range(5)]
         return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
