@@ -76,7 +76,7 @@ class Runtime:
         self.pid = os.getpid()
         self.worker_id = f"{socket.gethostname()}:{self.pid}:{uuid.uuid4().hex[:8]}"
         self._queues = tuple(queues)
-        self._database = Database(settings.database_url, "ticketflow-worker", THREADS + 2)
+        self._database = Database(settings.database_url, "ticketflow-worker", THREADS + 2, plans_once=True)
         self._redis = connect_redis(settings.redis_url)
         cache = RedisCache(self._redis, settings.redis_url)
         self._store = ProviderStore(self._database, cache, settings.egress)

@@ -7,6 +7,9 @@ from psycopg_pool import ConnectionPool
 
 from config import database as module
 from config.database import Database
+from jobs.ids import new_id
+from jobs.statements import statement
+from jobs.work import WorkLedger
 from tests.conftest import Stack
 from tests.support.waiting import wait_for
 
@@ -48,9 +51,28 @@ def test_only_one_that_nobody_has_used_for_long_is_asked_first(
     assert len(asked) == 1
 
 
+def _first_line(sql: str) -> str:
+    return sql.split("\n")[0]
+
+
 def _counted(ask: Callable[..., None], note: Callable[[object], None]) -> Callable[..., None]:
     def both(connection: object) -> None:
         note(connection)
         ask(connection)
 
     return both
+
+
+def test_what_a_worker_does_for_every_job_is_planned_once(database: Database, stack: Stack) -> None:
+    """And what it sweeps, for what is given; see ``sweeper_lock.sql``."""
+    worker = Database(stack.settings.database_url, "worker", 1, plans_once=True)
+    sql = "SELECT statement, generic_plans AS once, custom_plans AS anew FROM pg_prepared_statements"
+    for one in (worker, database):
+        work = WorkLedger(one, "worker")
+        for _ in range(3):
+            assert (work.claim([new_id()]), work.mend_lost(3)) == ([], ([], 0))
+    plans = {_first_line(row["statement"]): (row["once"], row["anew"]) for row in worker.query(sql)}
+    assert plans[_first_line(statement("claim"))] == (3, 0)
+    assert plans[_first_line(statement("lost_jobs"))] == (0, 3)
+    assert database.query(sql) == [], "others prepare what they ask for the sixth time"
+    worker.close()
