@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from jobs.views import Batch, Job
 
 FIRST_POLL_S, LONGEST_POLL_S = 0.005, 0.25
+FIRST_LOOK_S = 0.02
+"""A job that was accepted just now is looked for no sooner: it has not ended, and a worker claims it meanwhile."""
 
 
 class JobHandle:
@@ -39,8 +41,10 @@ class JobHandle:
         """
         if self._may_be_done and (job := self.status()).done:
             return job
-        self._may_be_done = True
+        new, self._may_be_done = not self._may_be_done, True
         with self._bell.listening(self.job_id) as ear:
+            if ear is not None and new:
+                ear.wait(min(FIRST_LOOK_S, timeout_s))
             return _poll(self.status, "job", self.job_id, timeout_s, ear)
 
     def result(self, timeout_s: float = 60.0) -> Any:

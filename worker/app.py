@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 settings = load_settings()
 app = make_app(settings)
 app.steps["consumer"].add(GatheredEvents)
+for chatty in ("celery.worker.strategy", "celery.app.trace"):  # two lines a message, which say nothing of its jobs
+    logging.getLogger(chatty).setLevel(logging.WARNING)
 _runtimes: dict[int, Runtime] = {}
 
 
