@@ -6,6 +6,7 @@ import os
 import random
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
@@ -56,6 +57,10 @@ log = logging.getLogger(__name__)
 BEAT_S = 1.0
 AGAIN_S = 1.0
 """A chore that a service could not serve is tried again so soon: a lease is renewed as soon as Postgres is back."""
+
+GIVE_WAY_S = 0.012
+"""So long Celery's thread stands back once it has handed over a job where nothing else runs: what it does after a task,
+and the acknowledgement, would have the interpreter just when the claim is to go out. A job took 0.7 ms more, of 16."""
 REGISTRY_LOOK_S = 5.0
 UNLIMITED = Limits()
 PASS_ON = 0.75
@@ -130,7 +135,10 @@ class Runtime:
         if self._caller.draining:
             self._places.give(1)
             return False
+        alone = not self._running
         self._submit(self._tracked(lambda: self._run_singles(ask.job_ids, ask.provider_id))).add_done_callback(_told)
+        if alone:
+            time.sleep(GIVE_WAY_S)
         return True
 
     async def _run_singles(self, job_ids: Sequence[UUID], provider_id: str) -> None:
