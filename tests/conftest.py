@@ -8,15 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psycopg
 import pytest
 import uvloop
-from psycopg import sql
 
 from config.redis_link import connect_redis
 from config.settings import PREFIX, Settings
 from embedded.servers import EmbeddedServers
 from jobs.migrate import migrate
+from tests.support.databases import copied_database
 from tests.support.reports import noted
 
 _names = itertools.count(1)
@@ -68,21 +67,14 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer
 def stack(servers: EmbeddedServers) -> Iterator[Stack]:
     """A fresh, migrated database and an empty Redis database on the session's servers."""
     number = next(_names)
-    name = f"test_{number}"
-    with psycopg.connect(servers.database_url, autocommit=True, dbname="postgres") as admin:
-        template = sql.Identifier(servers.database_url.rsplit("/", 1)[1])
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), template))
-    own = {
-        "TICKETFLOW_DATABASE_URL": servers.database_url.rsplit("/", 1)[0] + f"/{name}",
-        "TICKETFLOW_REDIS_URL": servers.redis_url.rsplit("/", 1)[0] + f"/{number % 15 + 1}",
-    }
-    client = connect_redis(own["TICKETFLOW_REDIS_URL"])
+    redis_url = servers.redis_url.rsplit("/", 1)[0] + f"/{number % 15 + 1}"
+    client = connect_redis(redis_url)
     client.flushdb()
-    yield Stack({**servers.worker_environment, **own}, {**servers.operator_environment, **own})
+    with copied_database(servers.database_url, f"test_{number}") as url:
+        own = {"TICKETFLOW_DATABASE_URL": url, "TICKETFLOW_REDIS_URL": redis_url}
+        yield Stack({**servers.worker_environment, **own}, {**servers.operator_environment, **own})
     client.flushdb()
     client.close()
-    with psycopg.connect(servers.database_url, autocommit=True, dbname="postgres") as admin:
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture(autouse=True)

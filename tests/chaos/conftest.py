@@ -10,15 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-import psycopg
 import pytest
-from psycopg import sql
 
 from config.redis_link import connect_redis
 from embedded.servers import EmbeddedServers
 from jobs.migrate import migrate
 from tests.chaos.arena import Arena
 from tests.chaos.table import Table
+from tests.support.databases import copied_database
 from tests.support.reports import noted
 
 SEED = os.environ["CHAOS_SEED"] = os.environ.get("CHAOS_SEED") or secrets.token_hex(4)
@@ -45,22 +44,18 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer
 @pytest.fixture
 def arena(servers: EmbeddedServers, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Arena]:
     """A database and an empty Redis of the scenario's own."""
-    name, template = f"chaos_{next(_numbers)}", servers.database_url.rsplit("/", 1)[1]
-    with psycopg.connect(servers.database_url, autocommit=True, dbname="postgres") as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
     client = connect_redis(servers.redis_url)
     client.flushall()
     client.close()
-    own = {"TICKETFLOW_DATABASE_URL": servers.database_url.rsplit("/", 1)[0] + f"/{name}"}
     chance = Random(f"{SEED} {request.node.name}")
-    arena = Arena(servers, servers.worker_environment | own, servers.operator_environment | own, tmp_path, chance)
-    try:
-        arena.open()
-        yield arena
-    finally:
-        arena.close()
-        with psycopg.connect(servers.database_url, autocommit=True, dbname="postgres") as admin:
-            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with copied_database(servers.database_url, f"chaos_{next(_numbers)}") as url:
+        own = {"TICKETFLOW_DATABASE_URL": url}
+        arena = Arena(servers, servers.worker_environment | own, servers.operator_environment | own, tmp_path, chance)
+        try:
+            arena.open()
+            yield arena
+        finally:
+            arena.close()
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ def break_something(arena: Arena, crew: Crew) -> str:
 
 def test_everything_at_random(arena: Arena, table: Table, tmp_path: Path) -> None:
     """The worker at the first place is never killed: it has to live through all of it, and stay as small as it was."""
-    end, batches, faults = time.monotonic() + SOAK_S, 0, list[str]()
+    end, batches, faults, sizes_kb = time.monotonic() + SOAK_S, 0, list[str](), list[int]()
     arena.plan(delay_s=0.2, key=KEY)
     with Crew(small(arena), tmp_path, 3) as crew:
         pid = crew.places[0].process.pid
@@ -122,12 +122,14 @@ def test_everything_at_random(arena: Arena, table: Table, tmp_path: Path) -> Non
                     batches += 1
                     arena.submit(JOBS, f"batch-{batches}")
                 faults.append(break_something(arena, crew))
+                sizes_kb.append(memory_kb(pid))
                 services.stand_still(arena.chance.uniform(*PAUSE_S))
             arena.plan(delay_s=0.05, key=KEY)
         report = arena.settled(600)
         grown_kb, more = memory_kb(pid) - memory, sockets(pid) - descriptors
         wait_for(lambda: sockets(pid) <= descriptors + SOCKET_SLACK, f"sockets to be closed, {more} more", 60)
     table.add(f"11 {len(faults)} faults in {SOAK_S:.0f} s", report, None)
-    print(f"faults: {faults}; memory {memory} kB, grown by {grown_kb} kB; descriptors {descriptors}, {more} more")
+    print(f"faults: {faults}; descriptors {descriptors}, {more} more")
+    print(f"memory {memory} kB, grown by {grown_kb} kB; after each fault {sizes_kb}")
     assert grown_kb <= MEMORY_SLACK_KB
     assert crew.places[0].process.pid == pid, "it lived through all of it"
