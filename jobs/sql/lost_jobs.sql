@@ -2,8 +2,9 @@
 -- process' jobs those are to blame that most processes have died with before: a job that kills comes to be alone among
 -- them, and the others are put back without another mark.
 --
--- Leases are judged once some process or other has renewed its own without a gap for as long as ``patience_s``: when Postgres
--- was away or frozen, every lease has run out at its return, and every live worker must have had the time to renew it.
+-- Leases are judged once renewals, whosever they are, have come without a gap for as long as ``patience_s`` (renew_lease.sql):
+-- when Postgres was away or frozen, every lease has run out at its return, and every live worker must have had the time to
+-- renew it.
 WITH judge AS (
     SELECT %(patience_s)s::float8 = 0 OR EXISTS (
         SELECT 1 FROM workers WHERE id = %(worker_id)s
