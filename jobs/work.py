@@ -176,9 +176,19 @@ class WorkLedger:
         self._told([job_id for job_id, single in settled.items() if single])
         return group_hints(back, group), len(ended)
 
-    def take_overdue(self, age_s: float, queues: Sequence[str], limit: int, group: int) -> list[Hint]:
-        """Jobs whose hint should have been taken by now, grouped for new messages of at most ``group`` jobs."""
-        parameters = {"age_s": age_s, "queues": list(queues), "limit": limit}
+    def take_overdue(
+        self, age_s: float, queues: Sequence[str], limit: int, group: int, full: Sequence[str] = ()
+    ) -> list[Hint]:
+        """Jobs whose hint should have been taken by now, grouped for new messages of at most ``group`` jobs.
+
+        Args:
+            age_s: of the hint, in seconds.
+            queues: those that are empty.
+            limit: most jobs.
+            group: most jobs of a message.
+            full: providers whose single jobs are left to others; but for suspects, which come only by name.
+        """
+        parameters = {"age_s": age_s, "queues": list(queues), "limit": limit, "full": list(full)}
         with self._database.transaction() as connection:
             if not _sweeps(connection, RESEND_LOCK):  # of two at once, the second would lock what the first has sent
                 return []

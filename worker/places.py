@@ -1,21 +1,27 @@
 """What a process has room for: places for single jobs, and slices of batches."""
 
 import threading
+from collections import Counter
 
 LARGEST_PARTY = 250
 """Most places for one message: as many as a slice of a batch has jobs, so that no statement has too many rows."""
 
-
 GATHER_S = 0.1
-"""While nearly all places are taken, a message waits so long for more than the one that has become free: were each
-taken at once, every job would cost a message, a claim and a settlement of its own again."""
+"""So long more places are waited for once some have become free for jobs whose messages were let go: were each taken at
+once, every job would cost a claim and a settlement of its own again."""
+
+SHARE = 9
+"""Jobs of one provider may have so many times the places that are free. One that has more than it can do gets nine
+tenths of all, two get nine nineteenths each, and some are always left for the next: the thresholds of Choudhury and
+Hahne, "Dynamic queue length thresholds for shared-memory packet switches" (1998)."""
 
 
 class Places:
-    """Counts free places; may be used from any thread.
+    """Counts free places; may be used from any thread. Nobody waits here.
 
-    Task threads wait here while there are none, and so take no further message: what this process cannot begin is left
-    to the others.
+    A provider that is slow, or whose limits are narrow, may have thousands of single jobs waiting. Were their messages
+    left in the broker, or all places given to them, those of every other provider would wait behind them. So a message
+    that finds its provider at its share is let go: its job is in the ledger, and is ``called`` when there is room.
 
     Args:
         count: how many there are.
@@ -23,31 +29,65 @@ class Places:
 
     def __init__(self, count: int) -> None:
         self._free, self._some = count, max(1, count // 10)
-        self._changed = threading.Condition()
+        self._used = Counter[str]()
+        self._let_go = set[str]()
+        self._lock = threading.Lock()
 
-    def take(self, timeout_s: float) -> bool:
-        """Takes one place; False if there was none in time."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._free > 0, timeout_s):
+    def take(self, provider_id: str) -> bool:
+        """Takes one place; False where the provider has its share, or so nearly that it waits for some at once."""
+        with self._lock:
+            if self._is_full(provider_id):
+                self._let_go.add(provider_id)
                 return False
-            self._changed.wait_for(lambda: self._free >= self._some, min(GATHER_S, timeout_s))
-            if not self._free:
-                return False
-            self._free -= 1
+            self._move(provider_id, 1)
             return True
 
-    def take_more(self) -> int:
-        """Takes up to half of what is free, so that the next message finds some, and says how many."""
-        with self._changed:
-            taken = max(0, min(self._free // 2, LARGEST_PARTY))
-            self._free -= taken
+    def take_more(self, provider_id: str) -> int:
+        """Takes up to half of the room, so that the next message finds some, and says how much."""
+        with self._lock:
+            taken = min(self._room(provider_id) // 2, LARGEST_PARTY)
+            self._move(provider_id, taken)
             return taken
 
-    def give(self, places: int) -> None:
-        """Gives places back."""
-        with self._changed:
-            self._free += places
-            self._changed.notify_all()
+    def give(self, provider_id: str, places: int) -> bool:
+        """Gives places back; True if somebody is to be ``called``."""
+        with self._lock:
+            self._move(provider_id, -places)
+            return bool(self._let_go)
+
+    def let_go(self, provider_id: str) -> None:
+        """More jobs of the provider wait in the ledger than were taken."""
+        with self._lock:
+            self._let_go.add(provider_id)
+
+    def called(self) -> list[str]:
+        """Providers with room for jobs whose messages were let go; each gets one place, and is not called again."""
+        with self._lock:
+            called = []
+            for provider_id in sorted(self._let_go, key=self._used.__getitem__):
+                if self._room(provider_id):
+                    self._move(provider_id, 1)
+                    called.append(provider_id)
+            self._let_go.difference_update(called)
+            return called
+
+    @property
+    def full(self) -> list[str]:
+        """Providers whose messages are let go at the moment."""
+        with self._lock:
+            return [provider_id for provider_id in self._used if self._is_full(provider_id)]
+
+    def _is_full(self, provider_id: str) -> bool:
+        room = self._room(provider_id)
+        return not room or (room < self._some <= self._used[provider_id])
+
+    def _room(self, provider_id: str) -> int:
+        """Places that it may have besides: before the last of them is taken it has less than its share."""
+        return max(0, -((self._used[provider_id] - SHARE * self._free) // (SHARE + 1)))
+
+    def _move(self, provider_id: str, places: int) -> None:
+        self._used[provider_id] += places
+        self._free -= places
 
 
 class SliceRoom:

@@ -44,7 +44,7 @@ from worker.job_runner import JobRunner
 from worker.limiter import Limiter
 from worker.limits.exchange import LimitExchange
 from worker.limits.line import EXCHANGE_TIMEOUT_S
-from worker.places import Places, SliceRoom, SliceShare
+from worker.places import GATHER_S, Places, SliceRoom, SliceShare
 from worker.registry_watch import RegistryWatch
 from worker.retention import Retention
 from worker.retry import RetryPolicy
@@ -100,6 +100,7 @@ class Runtime:
         self._room = SliceRoom(settings.batch_slices, settings.batch_jobs)
         self._places = Places(settings.calls_in_flight)
         self._running: set[asyncio.Task[None]] = set()
+        self._following = False
         self._chores: list[Future[None]] = []
 
     def start(self) -> None:
@@ -123,34 +124,55 @@ class Runtime:
         Slices of batches hold their thread, so that no more are taken than can be run; beyond the share that batches
         have of the threads a slice is declined: it goes to another process, or its batch sends it again later. A single
         job is handed over and its thread is free: were it held for the length of a call, a dozen slow calls would block
-        all others. What a message asked for is in the ledger, so nothing hangs on the message any more; and since it is
-        a hint, others that wait for the same provider come along: a burst of single jobs shares claims and settlements
-        as a batch does.
+        all others; and where its provider has its share of the places, its message is let go. What a message asked for
+        is in the ledger, so nothing hangs on the message any more; and since it is a hint, others that wait for the
+        same provider come along: a burst of single jobs shares claims and settlements as a batch does.
         """
         if bulk:
             return self._run_slice(ask)
-        while not self._places.take(timeout_s=1):
-            if self._caller.draining:
-                return False
         if self._caller.draining:
-            self._places.give(1)
             return False
+        if not self._places.take(ask.provider_id):
+            self._loop.call_soon_threadsafe(self._follow_soon)
+            return True
         alone = not self._running
-        self._submit(self._tracked(lambda: self._run_singles(ask.job_ids, ask.provider_id))).add_done_callback(_told)
+        self._begin_singles(ask.job_ids, ask.provider_id)
         if alone:
             time.sleep(GIVE_WAY_S)
         return True
 
+    def _begin_singles(self, job_ids: Sequence[UUID], provider_id: str) -> None:
+        """One place has been taken for them."""
+        self._submit(self._tracked(lambda: self._run_singles(job_ids, provider_id))).add_done_callback(_told)
+
     async def _run_singles(self, job_ids: Sequence[UUID], provider_id: str) -> None:
-        taken = 1 + self._places.take_more()
+        taken = 1 + self._places.take_more(provider_id)
         named, others = job_ids[:taken], job_ids[taken:]
         try:
             await self._passed_on(others, provider_id)
             hand = await self._slices.claim(Ask(named, provider_id, taken - len(named)))
+            if not named and len(hand.claims) == taken:
+                self._places.let_go(provider_id)
             taken -= len(hand.claims)
         finally:
-            self._places.give(taken)
-        await self._slices.run(hand, lambda: self._places.give(1))
+            self._give(provider_id, taken)
+        await self._slices.run(hand, lambda: self._give(provider_id, 1))
+
+    def _give(self, provider_id: str, places: int) -> None:
+        if self._places.give(provider_id, places):
+            self._follow_soon()
+
+    def _follow_soon(self) -> None:
+        if not self._following:
+            self._following = True
+            self._loop.call_later(GATHER_S, self._follow)
+
+    def _follow(self) -> None:
+        """Takes jobs whose messages were let go, of all providers that have room by now."""
+        self._following = False
+        if not self._caller.draining:
+            for provider_id in self._places.called():
+                self._begin_singles((), provider_id)
 
     async def _passed_on(self, job_ids: Sequence[UUID], provider_id: str) -> None:
         """What there is no place for goes to whoever has some next, and does not wait until the sweeper misses it.
@@ -309,7 +331,8 @@ class Runtime:
         self._limiter.refresh()
 
     def _sweep(self) -> None:
-        self._sweeper.sweep(dict(self._slices.in_hand), self._room.free if BULK_QUEUE in self._queues else 0)
+        room = self._room.free if BULK_QUEUE in self._queues else 0
+        self._sweeper.sweep(dict(self._slices.in_hand), room, self._places.full)
 
     def _give_back(self) -> None:
         asked = self._work.asked_back() if self._slices.in_hand else []

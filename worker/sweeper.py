@@ -23,7 +23,8 @@ class Sweeper:
     """One round after another, in every worker process; statements take their rows with locks, so rounds may overlap.
 
     A hint counts as lost when it is five seconds old, its job is still queued, and its queue in the broker is empty:
-    while the queue is not empty the message may simply be waiting there, and a second one would only be noise.
+    while the queue is not empty the message may simply be waiting there, and a second one would only be noise. One for
+    a provider that has its share of the places here would be let go again; who has places for it sends it.
 
     Args:
         ledger: what to mend.
@@ -38,12 +39,13 @@ class Sweeper:
         self.mended = dict.fromkeys(("put_back", "given_up", "sent_again", "batches_started"), 0)
         """What it has done since it started, by the names of ``config.presence.Presence``."""
 
-    def sweep(self, in_hand: Mapping[UUID, int], room: int) -> None:
+    def sweep(self, in_hand: Mapping[UUID, int], room: int, full: Sequence[str] = ()) -> None:
         """One round.
 
         Args:
             in_hand: the jobs that this process has, with their fences.
             room: jobs of batches that it could take besides.
+            full: providers for whose single jobs it has no place.
 
         Raises:
             ServiceUnavailableError: Postgres or Redis is away; the next round does what this one could not.
@@ -61,7 +63,7 @@ class Sweeper:
             log.warning("jobs that no worker had in hand: %d put back, %d failed", _jobs(back), failed)
         self._dispatcher.send_all(back)
         empty = [name for name in QUEUES if self._length(name) == 0]
-        hints = self._ledger.take_overdue(OVERDUE_S, empty, RESEND_LIMIT, settings.slice_jobs)
+        hints = self._ledger.take_overdue(OVERDUE_S, empty, RESEND_LIMIT, settings.slice_jobs, full)
         self._dispatcher.send_all(hints)
         if hints:
             self.mended["sent_again"] += _jobs(hints)

@@ -3,6 +3,7 @@ WITH picked AS (
     SELECT id FROM jobs
     WHERE state = 'queued' AND sent_at < now() - make_interval(secs => %(age_s)s) AND not_before <= now()
       AND queue = ANY (%(queues)s)
+      AND (queue <> 'interactive' OR losses > 0 OR provider_id <> ALL (%(full)s::text[]))
       AND (SELECT b.paused FROM batches b WHERE b.id = jobs.batch_id) IS NOT TRUE  -- no join: the oldest by the index
     ORDER BY sent_at
     LIMIT %(limit)s

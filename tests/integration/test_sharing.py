@@ -1,16 +1,20 @@
 """What jobs share: single ones a claim, batches the places in the broker; and the bell for whoever waits."""
 
+import asyncio
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 import redis
 
 from config.broker import make_app
+from config.providers import parse_provider
 from config.redis_link import connect_redis
 from config.redis_names import BULK_QUEUE, INTERACTIVE_QUEUE
 from jobs.bell import Bell
@@ -24,12 +28,14 @@ from jobs.work import WorkLedger
 from producer.handles import JobHandle
 from producer.producer import Producer
 from tests.conftest import Stack
+from tests.support.fault_server import Exchange, FaultServerThread, answer
 from tests.support.llm_server import LLMServer
 from tests.support.providers import add_local
 from tests.support.waiting import wait_for
 from tests.support.workers import WorkerProcess
 
 PROVIDER, OTHER = "custom-one", "custom-two"
+REPLY = {"choices": [{"message": {"content": "late"}, "finish_reason": "stop"}]}
 NO_SWEEP = {"TICKETFLOW_SWEEP_INTERVAL_S": "600"}
 
 
@@ -70,18 +76,35 @@ def test_one_message_takes_the_other_single_jobs_of_its_provider_along(
         assert {job.status().state for job in left} == {"queued"}, "of another provider"
 
 
-def test_as_many_come_along_as_there_are_calls_free(
-    stack: Stack, producer: Producer, llm: LLMServer, broker: redis.Redis, tmp_path: Path
+@pytest.mark.parametrize("fields", [{}, {"limits": {"calls_in_flight": 2}}], ids=["slow", "slow and narrow"])
+def test_a_slow_provider_leaves_places_to_others(
+    stack: Stack, producer: Producer, broker: redis.Redis, tmp_path: Path, fields: dict[str, Any]
 ) -> None:
-    llm.scenario([{"type": "delay", "seconds": 60, "times": None}])
-    enqueued(producer, 60)
+    """However many of its single jobs wait, and without a sweeper when it comes to the rest of them."""
+    answered = threading.Event()
+
+    async def late(exchange: Exchange) -> None:
+        while not answered.is_set():  # noqa: ASYNC110 - set by another thread
+            await asyncio.sleep(0.01)
+        await answer(REPLY)(exchange)
+
+    running = "SELECT count(*) AS n FROM jobs WHERE state = 'running' AND provider_id = 'custom-slow'"
     few = {"TICKETFLOW_CALLS_IN_FLIGHT": "20"}
-    with WorkerProcess({**stack.worker_environment, **NO_SWEEP, **few}, tmp_path / "worker.log") as worker:
-        count = "SELECT count(*) AS n FROM jobs WHERE state = 'running'"
-        wait_for(lambda: producer.database.query(count)[0]["n"] == 20, "all calls in use")
-        wait_for(lambda: broker.llen(INTERACTIVE_QUEUE) > 0, "messages that are left to others")
-        assert producer.database.query(count)[0]["n"] == 20
-        worker.kill()
+    with (
+        FaultServerThread(late) as slow,
+        WorkerProcess({**stack.worker_environment, **NO_SWEEP, **few}, tmp_path / "worker.log"),
+    ):
+        endpoint = {"id": "custom-slow", "name": "S", "type": "openai-compatible", "base_url": f"{slow.url}/v1"}
+        producer.providers.add(parse_provider({**endpoint, "default_model": "m", **fields}))
+        jobs = enqueued(producer, 100, "custom-slow")
+        wait_for(lambda: producer.database.query(running)[0]["n"] == 18, "nine tenths of the calls in use")
+        wait_for(lambda: broker.llen(INTERACTIVE_QUEUE) == 0, "messages that nobody has to wait behind")
+        for job in enqueued(producer, 5, OTHER):
+            assert job.wait(20).state == "succeeded"
+        assert producer.database.query(running)[0]["n"] == 18
+        answered.set()
+        for job in jobs:
+            assert job.wait(30).state == "succeeded"
 
 
 def test_a_message_with_more_single_jobs_than_places_is_passed_on(

@@ -1,6 +1,7 @@
 """Which message gets which claim, and how many places a message has."""
 
-import threading
+import itertools
+from collections import Counter
 from uuid import UUID, uuid4
 
 import pytest
@@ -49,28 +50,72 @@ def test_messages_for_batches_share_what_was_taken_of_their_batch() -> None:
     assert [ask.jobs for ask in asks] == [1, 3, 5, 5]
 
 
+def _full(places: Places, provider_id: str) -> int:
+    """Takes all that a provider gets, one by one."""
+    return next(count for count in itertools.count() if not places.take(provider_id))
+
+
 def test_places_are_taken_one_by_one_and_more_of_what_is_free() -> None:
     places = Places(9)
-    assert places.take(0)
-    assert places.take_more() == 4
-    assert places.take_more() == 2
-    assert [places.take(0) for _ in range(3)] == [True, True, False]
-    assert places.take_more() == 0
-    places.give(1)
-    assert places.take(0)
+    assert places.take("a")
+    assert places.take_more("a") == 4
+    assert places.take_more("a") == 2
+    assert [places.take("a") for _ in range(3)] == [True, True, False]
+    assert places.take_more("a") == 0
+    assert places.give("a", 1)
+    assert places.take("a")
 
 
 def test_one_message_never_takes_too_many() -> None:
-    assert Places(10_000).take_more() == LARGEST_PARTY
+    assert Places(10_000).take_more("a") == LARGEST_PARTY
 
 
-def test_who_waits_for_a_place_gets_the_next_that_is_free() -> None:
-    places, got = Places(0), list[bool]()
-    waiting = threading.Thread(target=lambda: got.append(places.take(10)))
-    waiting.start()
-    places.give(1)
-    waiting.join(10)
-    assert got == [True]
+@pytest.mark.parametrize(("count", "first"), [(1, 1), (4, 4), (9, 9), (10, 9), (19, 18)])
+def test_one_provider_leaves_some_to_the_next(count: int, first: int) -> None:
+    places = Places(count)
+    assert _full(places, "a") == first
+    assert places.take("b") is (first < count)
+
+
+def test_many_providers_get_alike_and_some_are_always_free() -> None:
+    places, names = Places(2000), [f"p{n}" for n in range(5)]
+    got = Counter[str]()
+    while len(places.full) < len(names):
+        for name in names:
+            got[name] += places.take(name)
+    # each has nearly nine times what is free, and messages wait for a tenth of all once they have as much
+    assert max(got.values()) - min(got.values()) <= 1
+    assert 9 / (1 + 9 * 5) * 2000 >= min(got.values()) >= 200
+    assert places.take("new")
+
+
+def test_who_was_let_go_is_called_when_there_is_room_and_whoever_has_least_comes_first() -> None:
+    places = Places(19)
+    assert _full(places, "a") == 18
+    assert _full(places, "b") == 1
+    assert not places.take("c")
+    assert places.called() == []
+    assert places.give("a", 1)
+    assert places.called() == ["c"], "there is one"
+    assert places.give("a", 4)
+    assert places.called() == ["b", "a"]
+    assert not places.give("a", 1), "all were called"
+    places.let_go("a")
+    assert places.give("b", 0)
+
+
+def test_messages_wait_for_some_places_at_once_where_their_provider_has_many() -> None:
+    places = Places(2000)
+    while places.take_more("a"):
+        pass
+    assert not places.take("a")
+    places.give("a", 50)
+    assert not places.take("a")
+    assert places.full == ["a"]
+    assert places.take("b")
+    places.give("a", 300)
+    assert places.full == []
+    assert places.take("a")
 
 
 def test_slices_are_bounded_by_threads_and_by_jobs() -> None:
