@@ -86,8 +86,10 @@ class Places:
         return max(0, -((self._used[provider_id] - SHARE * self._free) // (SHARE + 1)))
 
     def _move(self, provider_id: str, places: int) -> None:
-        self._used[provider_id] += places
         self._free -= places
+        self._used[provider_id] += places
+        if not self._used[provider_id]:
+            del self._used[provider_id]  # names come in messages, which anybody may have sent
 
 
 class SliceRoom:

@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any
-from uuid import UUID
 
 import aiohttp
 import uvloop
@@ -24,7 +23,7 @@ from config.presence import Presence, PresenceBoard
 from config.provider_store import ProviderStore
 from config.providers import Limits
 from config.redis_link import connect_redis
-from config.redis_names import BULK_QUEUE, INTERACTIVE_QUEUE
+from config.redis_names import BULK_QUEUE
 from config.registry import Registry
 from config.registry_cache import RedisCache
 from config.settings import Settings
@@ -44,11 +43,12 @@ from worker.job_runner import JobRunner
 from worker.limiter import Limiter
 from worker.limits.exchange import LimitExchange
 from worker.limits.line import EXCHANGE_TIMEOUT_S
-from worker.places import GATHER_S, Places, SliceRoom, SliceShare
+from worker.places import Places, SliceRoom, SliceShare
 from worker.registry_watch import RegistryWatch
 from worker.retention import Retention
 from worker.retry import RetryPolicy
 from worker.session import guarded_session
+from worker.singles import SingleRunner
 from worker.slices import SliceRunner
 from worker.sweeper import Sweeper
 
@@ -100,7 +100,6 @@ class Runtime:
         self._room = SliceRoom(settings.batch_slices, settings.batch_jobs)
         self._places = Places(settings.calls_in_flight)
         self._running: set[asyncio.Task[None]] = set()
-        self._following = False
         self._chores: list[Future[None]] = []
 
     def start(self) -> None:
@@ -132,60 +131,10 @@ class Runtime:
             return self._run_slice(ask)
         if self._caller.draining:
             return False
-        if not self._places.take(ask.provider_id):
-            self._loop.call_soon_threadsafe(self._follow_soon)
-            return True
         alone = not self._running
-        self._begin_singles(ask.job_ids, ask.provider_id)
-        if alone:
+        if self._singles.take(ask.job_ids, ask.provider_id) and alone:
             time.sleep(GIVE_WAY_S)
         return True
-
-    def _begin_singles(self, job_ids: Sequence[UUID], provider_id: str) -> None:
-        """One place has been taken for them."""
-        self._submit(self._tracked(lambda: self._run_singles(job_ids, provider_id))).add_done_callback(_told)
-
-    async def _run_singles(self, job_ids: Sequence[UUID], provider_id: str) -> None:
-        taken = 1 + self._places.take_more(provider_id)
-        named, others = job_ids[:taken], job_ids[taken:]
-        try:
-            await self._passed_on(others, provider_id)
-            hand = await self._slices.claim(Ask(named, provider_id, taken - len(named)))
-            if not named and len(hand.claims) == taken:
-                self._places.let_go(provider_id)
-            taken -= len(hand.claims)
-        finally:
-            self._give(provider_id, taken)
-        await self._slices.run(hand, lambda: self._give(provider_id, 1))
-
-    def _give(self, provider_id: str, places: int) -> None:
-        if self._places.give(provider_id, places):
-            self._follow_soon()
-
-    def _follow_soon(self) -> None:
-        if not self._following:
-            self._following = True
-            self._loop.call_later(GATHER_S, self._follow)
-
-    def _follow(self) -> None:
-        """Takes jobs whose messages were let go, of all providers that have room by now."""
-        self._following = False
-        if not self._caller.draining:
-            for provider_id in self._places.called():
-                self._begin_singles((), provider_id)
-
-    async def _passed_on(self, job_ids: Sequence[UUID], provider_id: str) -> None:
-        """What there is no place for goes to whoever has some next, and does not wait until the sweeper misses it.
-
-        After an outage a message names hundreds of single jobs that were put off.
-        """
-        if not job_ids:
-            return
-        try:
-            hint = Hint(provider_id, INTERACTIVE_QUEUE, tuple(job_ids))
-            await self._books.in_thread(lambda: self._dispatcher.send(hint))
-        except ServiceUnavailableError as error:
-            log.warning("%d jobs were not passed on (%s); the sweeper will send them", len(job_ids), error)
 
     def _run_slice(self, ask: Ask) -> bool:
         if self._caller.draining:
@@ -268,6 +217,7 @@ class Runtime:
             self._caller, self._books, RetryPolicy(settings.max_attempts, total_time_s=settings.total_time_s)
         )
         self._slices = SliceRunner(self._books, self._runner, self._dispatcher, settings)
+        self._singles = SingleRunner(self._places, self._slices, self._books, self._dispatcher, self._begin)
 
     def _limits_of(self, provider_id: str) -> Limits:
         entry = self.registry.held(provider_id)
@@ -282,6 +232,10 @@ class Runtime:
             await work()
         finally:
             self._running.discard(task)
+
+    def _begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if not self._caller.draining:
+            self._submit(self._tracked(work)).add_done_callback(_told)
 
     async def _cut_off(self) -> None:
         self._limiter.drain()
@@ -347,11 +301,11 @@ class Runtime:
     def _renew_lease(self) -> None:
         self._work.renew_lease(self.settings.lease_s)
         if not self._leased.is_set():
-            self._submit(self._begin()).result(timeout=5)
+            self._submit(self._set_leased()).result(timeout=5)
             self._announce()
             self._dispatcher.feed_any()
 
-    async def _begin(self) -> None:
+    async def _set_leased(self) -> None:
         self._leased.set()
 
     def _announce(self) -> None:
