@@ -23,7 +23,7 @@ from config.presence import Presence, PresenceBoard
 from config.provider_store import ProviderStore
 from config.providers import Limits
 from config.redis_link import connect_redis
-from config.redis_names import BULK_QUEUE
+from config.redis_names import BULK_QUEUE, INTERACTIVE_QUEUE
 from config.registry import Registry
 from config.registry_cache import RedisCache
 from config.settings import Settings
@@ -286,7 +286,9 @@ class Runtime:
 
     def _sweep(self) -> None:
         room = self._room.free if BULK_QUEUE in self._queues else 0
-        self._sweeper.sweep(dict(self._slices.in_hand), room, self._places.full)
+        waiting = self._sweeper.sweep(dict(self._slices.in_hand), room, self._places.full)
+        if waiting and INTERACTIVE_QUEUE in self._queues:
+            self._loop.call_soon_threadsafe(self._singles.look_for, waiting)
 
     def _give_back(self) -> None:
         asked = self._work.asked_back() if self._slices.in_hand else []

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -46,6 +46,15 @@ class SingleRunner:
             return False
         self._begin(partial(self._run, job_ids, provider_id))
         return True
+
+    def look_for(self, provider_ids: Collection[str]) -> None:
+        """Takes jobs of some providers without a message, in the loop: another process may have let theirs go.
+
+        It may hear of every message that is sent again before this one does, and let it go again.
+        """
+        for provider_id in provider_ids:
+            self._places.let_go(provider_id)
+        self._follow_soon()
 
     async def _run(self, job_ids: Sequence[UUID], provider_id: str) -> None:
         """Jobs by name and others besides; one place has been taken for them."""

@@ -7,7 +7,7 @@ from uuid import UUID
 import redis
 
 from config.redis_link import redis_errors
-from config.redis_names import BULK_QUEUE, QUEUES
+from config.redis_names import BULK_QUEUE, INTERACTIVE_QUEUE, QUEUES
 from config.settings import Settings
 from jobs.dispatch import Dispatcher
 from jobs.hints import Hint
@@ -39,8 +39,8 @@ class Sweeper:
         self.mended = dict.fromkeys(("put_back", "given_up", "sent_again", "batches_started"), 0)
         """What it has done since it started, by the names of ``config.presence.Presence``."""
 
-    def sweep(self, in_hand: Mapping[UUID, int], room: int, full: Sequence[str] = ()) -> None:
-        """One round.
+    def sweep(self, in_hand: Mapping[UUID, int], room: int, full: Sequence[str] = ()) -> set[str]:
+        """One round; returns the providers whose single jobs have waited too long for somebody to take them.
 
         Args:
             in_hand: the jobs that this process has, with their fences.
@@ -70,6 +70,7 @@ class Sweeper:
             log.warning("sent again: %d jobs in %d messages", _jobs(hints), len(hints))
         if BULK_QUEUE in empty:
             self._feed(room)
+        return {hint.provider_id for hint in hints if hint.queue == INTERACTIVE_QUEUE}
 
     def _feed(self, room: int) -> None:
         """Asks for jobs of batches whose messages were lost, all of them or some."""

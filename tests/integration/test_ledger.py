@@ -334,6 +334,25 @@ def test_a_wait_is_kept_and_overdue_hints_come_again(ledger: Ledger, work: WorkL
     assert work.take_overdue(-1.0, ["interactive"], 100, 3) == []
 
 
+def test_overdue_single_jobs_of_a_full_provider_are_left_to_others_but_for_suspects(
+    ledger: Ledger, work: WorkLedger, database: Database
+) -> None:
+    suspect, waiting = (ledger.accept(TARGET, job) for job in inputs(2))
+    dead = WorkLedger(database, "dead")
+    dead.renew_lease(30)
+    assert len(dead.claim([suspect])) == 1
+    dead.end_lease()
+    assert mended(work.mend_lost(3)) == (1, 0)
+    _, in_batch = batch_of(ledger, 1)
+    work.record([Release(c.job_id, c.fence, 0) for c in work.claim(in_batch)])
+    database.query("UPDATE jobs SET sent_at = now() - interval '9 s'")
+    overdue = {
+        job_id for hint in work.take_overdue(5, ["bulk", "interactive"], 100, 10, ["groq"]) for job_id in hint.job_ids
+    }
+    assert overdue == {suspect, *in_batch}
+    assert [hint.job_ids for hint in work.take_overdue(5, ["interactive"], 100, 10, ["gemini"])] == [(waiting,)]
+
+
 def test_a_job_that_goes_back_while_it_is_cancelled_is_cancelled(
     database: Database, ledger: Ledger, work: WorkLedger
 ) -> None:

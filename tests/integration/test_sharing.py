@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import pytest
@@ -76,35 +76,88 @@ def test_one_message_takes_the_other_single_jobs_of_its_provider_along(
         assert {job.status().state for job in left} == {"queued"}, "of another provider"
 
 
-@pytest.mark.parametrize("fields", [{}, {"limits": {"calls_in_flight": 2}}], ids=["slow", "slow and narrow"])
-def test_a_slow_provider_leaves_places_to_others(
-    stack: Stack, producer: Producer, broker: redis.Redis, tmp_path: Path, fields: dict[str, Any]
-) -> None:
-    """However many of its single jobs wait, and without a sweeper when it comes to the rest of them."""
-    answered = threading.Event()
+class SlowProvider:
+    """Answers to nobody until it is let."""
 
-    async def late(exchange: Exchange) -> None:
-        while not answered.is_set():  # noqa: ASYNC110 - set by another thread
+    ID = "custom-slow"
+    RUNNING = "SELECT count(*) AS n FROM jobs WHERE state = 'running' AND provider_id = 'custom-slow'"
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer, self._answers = producer, threading.Event()
+
+    def __enter__(self) -> Self:
+        self._server = FaultServerThread(self._play)
+        self._server.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.answer()
+        self._server.__exit__(None, None, None)
+
+    def add(self, **fields: Any) -> None:
+        """Adds it to the registry."""
+        url = f"{self._server.url}/v1"
+        definition = {"id": self.ID, "name": "S", "type": "openai-compatible", "base_url": url, "default_model": "m"}
+        self._producer.providers.add(parse_provider(definition | fields))
+
+    def answer(self) -> None:
+        """Everybody gets an answer from now on."""
+        self._answers.set()
+
+    def running(self) -> int:
+        """Jobs of it that some process has."""
+        return int(self._producer.database.query(self.RUNNING)[0]["n"])
+
+    async def _play(self, exchange: Exchange) -> None:
+        while not self._answers.is_set():  # noqa: ASYNC110 - set by another thread
             await asyncio.sleep(0.01)
         await answer(REPLY)(exchange)
 
-    running = "SELECT count(*) AS n FROM jobs WHERE state = 'running' AND provider_id = 'custom-slow'"
-    few = {"TICKETFLOW_CALLS_IN_FLIGHT": "20"}
-    with (
-        FaultServerThread(late) as slow,
-        WorkerProcess({**stack.worker_environment, **NO_SWEEP, **few}, tmp_path / "worker.log"),
-    ):
-        endpoint = {"id": "custom-slow", "name": "S", "type": "openai-compatible", "base_url": f"{slow.url}/v1"}
-        producer.providers.add(parse_provider({**endpoint, "default_model": "m", **fields}))
-        jobs = enqueued(producer, 100, "custom-slow")
-        wait_for(lambda: producer.database.query(running)[0]["n"] == 18, "nine tenths of the calls in use")
+
+@pytest.fixture
+def slow(producer: Producer) -> Iterator[SlowProvider]:
+    with SlowProvider(producer) as slow:
+        yield slow
+
+
+FEW = {"TICKETFLOW_CALLS_IN_FLIGHT": "20"}
+
+
+@pytest.mark.parametrize("fields", [{}, {"limits": {"calls_in_flight": 2}}], ids=["slow", "slow and narrow"])
+def test_a_slow_provider_leaves_places_to_others(
+    stack: Stack, producer: Producer, broker: redis.Redis, slow: SlowProvider, tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    """However many of its single jobs wait, and without a sweeper when it comes to the rest of them."""
+    slow.add(**fields)
+    with WorkerProcess({**stack.worker_environment, **NO_SWEEP, **FEW}, tmp_path / "worker.log"):
+        jobs = enqueued(producer, 100, slow.ID)
+        wait_for(lambda: slow.running() == 18, "nine tenths of the calls in use")
         wait_for(lambda: broker.llen(INTERACTIVE_QUEUE) == 0, "messages that nobody has to wait behind")
         for job in enqueued(producer, 5, OTHER):
             assert job.wait(20).state == "succeeded"
-        assert producer.database.query(running)[0]["n"] == 18
-        answered.set()
+        assert slow.running() == 18
+        slow.answer()
         for job in jobs:
             assert job.wait(30).state == "succeeded"
+
+
+def test_what_one_process_let_go_another_takes(
+    stack: Stack, producer: Producer, broker: redis.Redis, slow: SlowProvider, tmp_path: Path
+) -> None:
+    """One that comes later has it sent again; the first does not, for whom it would come in vain."""
+    slow.add()
+    environment, first, second = {**stack.worker_environment, **FEW}, tmp_path / "1.log", tmp_path / "2.log"
+    with WorkerProcess(environment, first):
+        jobs = enqueued(producer, 100, slow.ID)
+        wait_for(lambda: slow.running() == 18, "nine tenths of its calls in use")
+        wait_for(lambda: broker.llen(INTERACTIVE_QUEUE) == 0, "no message")
+        with WorkerProcess(environment, second):
+            wait_for(lambda: slow.running() == 36, "as many in the other process", 30)
+            slow.answer()
+            for job in jobs:
+                assert job.wait(30).state == "succeeded"
+    assert "sent again" in second.read_text()
+    assert "sent again" not in first.read_text()
 
 
 def test_a_message_with_more_single_jobs_than_places_is_passed_on(
