@@ -49,16 +49,22 @@ class Places:
             self._move(provider_id, taken)
             return taken
 
-    def give(self, provider_id: str, places: int) -> bool:
-        """Gives places back; True if somebody is to be ``called``."""
+    def give(self, provider_id: str, places: int) -> None:
+        """Gives places back."""
         with self._lock:
             self._move(provider_id, -places)
-            return bool(self._let_go)
 
     def let_go(self, provider_id: str) -> None:
         """More jobs of the provider wait in the ledger than were taken."""
         with self._lock:
             self._let_go.add(provider_id)
+
+    def pause_s(self) -> float | None:
+        """How long to wait for more places before somebody is ``called``; None where nobody was let go or has room."""
+        with self._lock:
+            if not any(self._room(provider_id) for provider_id in self._let_go):
+                return None
+            return GATHER_S if all(self._is_full(provider_id) for provider_id in self._let_go) else 0.0
 
     def called(self) -> list[str]:
         """Providers with room for jobs whose messages were let go; each gets one place, and is not called again."""

@@ -13,7 +13,7 @@ from jobs.dispatch import Dispatcher
 from jobs.hints import Hint
 from jobs.records import Ask
 from worker.books import LedgerBooks
-from worker.places import GATHER_S, Places
+from worker.places import Places
 from worker.slices import SliceRunner
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class SingleRunner:
     ) -> None:
         self._places, self._slices, self._books, self._dispatcher = places, slices, books, dispatcher
         self._begin, self._loop = begin, asyncio.get_running_loop()
-        self._following = False
+        self._gathering = False
 
     def take(self, job_ids: Sequence[UUID], provider_id: str) -> bool:
         """Takes one message, from any thread; False: it is let go, and its jobs are taken when there are places."""
@@ -84,16 +84,22 @@ class SingleRunner:
             log.warning("%d jobs were not passed on (%s); the sweeper will send them", len(job_ids), error)
 
     def _give(self, provider_id: str, places: int) -> None:
-        if self._places.give(provider_id, places):
-            self._follow_soon()
+        self._places.give(provider_id, places)
+        self._follow_soon()
 
     def _follow_soon(self) -> None:
-        if not self._following:
-            self._following = True
-            self._loop.call_later(GATHER_S, self._follow)
+        """Has jobs taken whose messages were let go, as soon as it is worth a claim."""
+        pause_s = self._places.pause_s()
+        if pause_s == 0:
+            self._follow()
+        elif pause_s and not self._gathering:
+            self._gathering = True
+            self._loop.call_later(pause_s, self._gathered)
+
+    def _gathered(self) -> None:
+        self._gathering = False
+        self._follow()
 
     def _follow(self) -> None:
-        """Jobs whose messages were let go, of all providers that have room by now."""
-        self._following = False
         for provider_id in self._places.called():
             self._begin(partial(self._run, (), provider_id))

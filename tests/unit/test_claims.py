@@ -9,7 +9,7 @@ import pytest
 from jobs.hints import NextJobs
 from jobs.records import Ask, Claim
 from worker.books import dealt
-from worker.places import LARGEST_PARTY, Places, SliceRoom, SliceShare
+from worker.places import GATHER_S, LARGEST_PARTY, Places, SliceRoom, SliceShare
 
 A, B, C, D, E = (uuid4() for _ in range(5))
 
@@ -62,7 +62,7 @@ def test_places_are_taken_one_by_one_and_more_of_what_is_free() -> None:
     assert places.take_more("a") == 2
     assert [places.take("a") for _ in range(3)] == [True, True, False]
     assert places.take_more("a") == 0
-    assert places.give("a", 1)
+    places.give("a", 1)
     assert places.take("a")
 
 
@@ -94,14 +94,15 @@ def test_who_was_let_go_is_called_when_there_is_room_and_whoever_has_least_comes
     assert _full(places, "a") == 18
     assert _full(places, "b") == 1
     assert not places.take("c")
-    assert places.called() == []
-    assert places.give("a", 1)
-    assert places.called() == ["c"], "there is one"
-    assert places.give("a", 4)
-    assert places.called() == ["b", "a"]
-    assert not places.give("a", 1), "all were called"
+    assert (places.pause_s(), places.called()) == (None, [])
+    places.give("a", 1)
+    assert (places.pause_s(), places.called()) == (0.0, ["c"]), "there is one"
+    places.give("a", 4)
+    assert (places.pause_s(), places.called()) == (0.0, ["b", "a"])
+    places.give("a", 1)
+    assert places.pause_s() is None, "all were called"
     places.let_go("a")
-    assert places.give("b", 0)
+    assert places.pause_s() == 0.0
 
 
 def test_messages_wait_for_some_places_at_once_where_their_provider_has_many() -> None:
@@ -109,12 +110,13 @@ def test_messages_wait_for_some_places_at_once_where_their_provider_has_many() -
     while places.take_more("a"):
         pass
     assert not places.take("a")
+    assert places.pause_s() == GATHER_S, "a party takes half of the room; some is left"
+    assert places.take("b")
     places.give("a", 50)
     assert not places.take("a")
-    assert places.full == ["a"]
-    assert places.take("b")
+    assert (places.full, places.pause_s()) == (["a"], GATHER_S)
     places.give("a", 300)
-    assert places.full == []
+    assert (places.full, places.pause_s()) == ([], 0.0)
     assert places.take("a")
 
 
