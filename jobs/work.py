@@ -36,8 +36,7 @@ class WorkLedger:
     def claim(
         self,
         job_ids: Sequence[UUID],
-        providers: Sequence[str] = (),
-        along: int = 0,
+        along: Mapping[str, int] | None = None,
         next_jobs: Mapping[UUID, int] | None = None,
         *,
         suspects: bool = True,
@@ -46,16 +45,15 @@ class WorkLedger:
 
         Args:
             job_ids: jobs that messages name.
-            providers: whose single jobs may come along, the oldest first.
-            along: how many of those at most.
+            along: how many single jobs of a provider may come along at most, the oldest first.
             next_jobs: how many jobs of batches are wanted besides, in the order of their input.
             suspects: take also those of the named jobs that a process died with.
         """
-        wanted = next_jobs or {}
+        wanted, along = next_jobs or {}, along or {}
         given = {
             "ids": list(job_ids),
-            "providers": list(providers),
-            "along": along,
+            "providers": list(along),
+            "along": list(along.values()),
             "batch_ids": list(wanted),
             "batch_jobs": list(wanted.values()),
             "worker_id": self.worker_id,

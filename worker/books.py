@@ -90,9 +90,10 @@ class LedgerBooks:
         next_jobs = Counter[UUID]()
         for wanted in (ask.next_jobs for ask in asks if ask.next_jobs):
             next_jobs[wanted.batch_id] += wanted.jobs
-        providers = {ask.provider_id for ask in asks if ask.along}
-        along = sum(ask.along for ask in asks)
-        claims = self._ledger.claim(named, sorted(providers), along, next_jobs, suspects=False)
+        along = Counter[str]()
+        for ask in asks:
+            along[ask.provider_id] += ask.along
+        claims = self._ledger.claim(named, +along, next_jobs, suspects=False)
         suspects = self._suspects(set(named).difference(claim.job_id for claim in claims))
         return [
             Hand(hand, {job_id: suspects.pop(job_id) for job_id in ask.job_ids if job_id in suspects})
@@ -112,19 +113,19 @@ class LedgerBooks:
 
 
 def dealt(asks: Sequence[Ask], claims: Sequence[Claim]) -> list[list[Claim]]:
-    """Which message gets which of the claims: those that it names or that are of its batch, and then single jobs.
+    """Which message gets which of the claims: those that it names or that are of its batch, then its provider's single.
 
     A job that two messages name goes to the first. Of its batch and of single jobs a message gets as many as it
     asks for.
     """
     left = {claim.job_id: claim for claim in claims}
     hands = [[left.pop(job_id) for job_id in ask.job_ids if job_id in left] for ask in asks]
-    others: dict[UUID | None, list[Claim]] = {}
+    others: dict[UUID | str, list[Claim]] = {}
     for claim in left.values():
-        others.setdefault(claim.batch_id, []).append(claim)
-    kept = {batch_id: iter(some) for batch_id, some in others.items()}
+        others.setdefault(claim.batch_id or claim.provider_id, []).append(claim)
+    kept = {batch_or_provider: iter(some) for batch_or_provider, some in others.items()}
     for ask, hand in zip(asks, hands, strict=True):
         if ask.next_jobs:
             hand += islice(kept.get(ask.next_jobs.batch_id, iter(())), ask.next_jobs.jobs)
-        hand += islice(kept.get(None, iter(())), ask.along)
+        hand += islice(kept.get(ask.provider_id, iter(())), ask.along)
     return hands

@@ -11,14 +11,15 @@ WITH named AS (
 ), along AS (
     -- Each provider's by themselves, and BETWEEN for an equals sign: so that order is the index', jobs_single, and no plan
     -- reads and sorts 50,000 that wait for the sake of 250, or walks through all jobs in the order of their ids.
-    SELECT w.id, NULL::float8 AS reuse_s FROM unnest(%(providers)s::text[]) AS p (provider_id) CROSS JOIN LATERAL (
+    SELECT w.id, NULL::float8 AS reuse_s
+    FROM unnest(%(providers)s::text[], %(along)s::int[]) AS p (provider_id, jobs) CROSS JOIN LATERAL (
         SELECT j.id FROM jobs j
         WHERE j.provider_id BETWEEN p.provider_id AND p.provider_id
           AND j.state = 'queued' AND j.queue = 'interactive' AND j.not_before <= now() AND j.losses = 0
-        ORDER BY j.provider_id, j.id LIMIT %(along)s
+          AND j.id <> ALL (%(ids)s)  -- as many besides
+        ORDER BY j.provider_id, j.id LIMIT p.jobs
         FOR UPDATE OF j SKIP LOCKED
     ) AS w
-    ORDER BY w.id LIMIT %(along)s
 ), next AS (
     SELECT w.id, b.reuse_s FROM unnest(%(batch_ids)s::uuid[], %(batch_jobs)s::int[]) AS n (batch_id, jobs)
     JOIN batches b ON b.id = n.batch_id AND NOT b.paused CROSS JOIN LATERAL (

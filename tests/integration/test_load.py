@@ -251,7 +251,7 @@ def rows_read(plan: dict[str, Any]) -> float:
 NOTHING: dict[str, Any] = {
     "ids": [],
     "providers": [],
-    "along": 0,
+    "along": [],
     "batch_ids": [],
     "batch_jobs": [],
     "worker_id": "w",
@@ -287,7 +287,7 @@ def test_a_claim_among_50000_reads_what_it_takes(producer: Producer, analyzed: b
     queue_up(producer, 50_000)
     if analyzed:
         producer.database.query("ANALYZE jobs")
-    given = {**NOTHING, "ids": [new_id()], "providers": providers, "along": 100}
+    given = {**NOTHING, "ids": [new_id()], "providers": providers, "along": [100] * len(providers)}
     assert rows_of(producer, part("along", "next"), given) < 2000
     assert len(producer.database.query(statement("claim"), given)) == 100
 
@@ -322,7 +322,7 @@ def test_statistics_of_an_idle_moment_do_not_make_settlements_slow(producer: Pro
     work.record([Settlement(claim.job_id, claim.fence, "failed", 0) for claim in work.claim(ids)])
     producer.database.query("VACUUM ANALYZE jobs")
     queue_up(producer, 5_000)
-    claims = work.claim([], [PROVIDER], 5_000)
+    claims = work.claim([], {PROVIDER: 5_000})
     assert len(claims) == 5_000
     given = {"job_ids": [c.job_id for c in claims[:100]], "fences": [c.fence for c in claims[:100]]}
     mine = "SELECT j.id FROM unnest(%(job_ids)s::uuid[], %(fences)s::bigint[]) AS d (job_id, fence) JOIN jobs j"

@@ -14,8 +14,8 @@ from worker.places import GATHER_S, LARGEST_PARTY, Places, SliceRoom, SliceShare
 A, B, C, D, E = (uuid4() for _ in range(5))
 
 
-def _claim(job_id: UUID, batch_id: UUID | None = None) -> Claim:
-    return Claim(job_id, batch_id, "complete", "p", None, "bulk" if batch_id else "interactive", "{}", 1, 0)
+def _claim(job_id: UUID, batch_id: UUID | None = None, provider_id: str = "p") -> Claim:
+    return Claim(job_id, batch_id, "complete", provider_id, None, "bulk" if batch_id else "interactive", "{}", 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,13 @@ def test_claims_go_to_those_that_name_them_and_others_where_there_is_room(
 ) -> None:
     given = dealt([Ask(ids, "p", along) for ids, along in asks], [_claim(job_id) for job_id in claimed])
     assert [[claim.job_id for claim in hand] for hand in given] == hands
+
+
+def test_single_jobs_go_to_messages_of_their_own_provider() -> None:
+    """They have places by their provider."""
+    asks = [Ask([A], "p", 2), Ask([], "q", 1), Ask([], "q", 5)]
+    claims = [_claim(A), _claim(B, None, "q"), _claim(C), _claim(D, None, "q"), _claim(E, None, "q")]
+    assert [[claim.job_id for claim in hand] for hand in dealt(asks, claims)] == [[A, C], [B], [D, E]]
 
 
 def test_messages_for_batches_share_what_was_taken_of_their_batch() -> None:
