@@ -15,15 +15,9 @@ from config.settings import Settings
 RUN_JOBS = "ticketflow.run_jobs"
 """The one task: ``run_jobs(provider_id, job_ids)``, or with ``batch_id, jobs`` for a batch's next jobs."""
 
-VISIBILITY_TIMEOUT_S = 120
-
 # A message is a hint, so nothing here has to be perfect; the waits have to be bounded. With the defaults a half-open
 # connection hangs a worker for good, and a frozen Redis a producer; see docs/decisions/0003-broker-options.md.
 TRANSPORT_OPTIONS: dict[str, Any] = {
-    "visibility_timeout": VISIBILITY_TIMEOUT_S,
-    "unacked_restore_interval": 5,
-    "unacked_restore_throttle": 1,
-    "unacked_mutex_expire": 30,
     "socket_timeout": 5,
     "socket_connect_timeout": 3,
     "socket_keepalive": True,

@@ -1,6 +1,8 @@
 """Kombu's transport with real Redis: what ends a worker of kombu's own transport does not end one of ours."""
 
 import logging
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +25,49 @@ def test_a_connection_that_was_collected_can_be_closed_with_messages_in_hand(sta
     connection.close()
     first.ack()
     second.reject(requeue=True)
+    app.close()
+
+
+def test_messages_in_hand_are_remembered_by_the_process_alone_and_go_back_when_it_stops(stack: Stack) -> None:
+    client, app = connect_redis(stack.settings.redis_url), make_app(stack.settings)
+    for number in range(3):
+        app.send_task(RUN_JOBS, args=["groq", [str(number)]], queue=BULK_QUEUE)
+    with app.connection_for_read() as connection:
+        queue = app.amqp.queues[BULK_QUEUE](connection.default_channel)
+        done, back, in_hand = queue.get(), queue.get(), queue.get()
+        assert done is not None
+        assert back is not None
+        assert in_hand is not None
+        assert (client.llen(BULK_QUEUE), client.exists("unacked", "unacked_index")) == (0, 0)
+        done.ack()
+        back.reject(requeue=True)
+        assert client.llen(BULK_QUEUE) == 1
+    with app.connection_for_read() as connection:
+        queue = app.amqp.queues[BULK_QUEUE](connection.default_channel)
+        got = [message for message in (queue.get(), queue.get(), queue.get()) if message]
+        assert sorted(message.decode()[0][1] for message in got) == [["1"], ["2"]]
+        for message in got:
+            message.ack()
+    assert client.llen(BULK_QUEUE) == 0
+    client.close()
+    app.close()
+
+
+def test_what_cannot_be_put_back_is_dropped(
+    stack: Stack, caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    client, app = connect_redis(stack.settings.redis_url), make_app(stack.settings)
+    app.send_task(RUN_JOBS, args=["groq", []], queue=BULK_QUEUE)
+    with app.connection_for_read() as connection:
+        assert app.amqp.queues[BULK_QUEUE](connection.default_channel).get() is not None
+        client.config_set("maxmemory", 1)
+        with caplog.at_level(logging.WARNING):
+            connection.close()
+        client.config_set("maxmemory", 0)
+    assert "1 messages were not put back (OutOfMemoryError)" in caplog.text
+    assert list(tmp_path.iterdir()) == [], "kombu writes them to a file"
+    client.close()
     app.close()
 
 
