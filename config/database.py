@@ -1,7 +1,7 @@
 """Postgres connections, and the one place where its errors become ours."""
 
 import logging
-import selectors
+import select
 import threading
 import time
 from collections.abc import Iterator
@@ -24,7 +24,9 @@ RANDOM_PAGE_COST = 1.1
 """What a page costs by an index, beside 1 in order: as for memory and flash. Postgres' default of 4 is for turning
 disks, and has statements that name a few hundred jobs read a whole table of ten thousand."""
 
-_PLANS_ONCE = " -c plan_cache_mode=force_generic_plan"
+_PLANS_ONCE = " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
+"""A plan that is made once is made when there are no jobs: it would read all of the table, and go on to until Postgres
+has looked at how large that has become (autovacuum, every minute)."""
 
 IDLE_TIMEOUT_MS = 10_000
 """A process that is frozen within a transaction holds the locks of rows that all others need, such as a batch's."""
@@ -83,6 +85,7 @@ class Database:
             check=_check,
             name=application,
             kwargs={
+                "autocommit": True,
                 "row_factory": dict_row,
                 "connect_timeout": CONNECT_TIMEOUT_S,
                 "application_name": application,
@@ -105,10 +108,8 @@ class Database:
         Raises:
             ServiceUnavailableError: Postgres is away, refuses, or has no tables of ours.
         """
-        with self._translated():
-            self._open()
-            with self._pool.connection() as connection:
-                yield connection
+        with self._translated(), self._lent() as connection, connection.transaction():
+            yield connection
 
     @contextmanager
     def autocommit(self) -> Iterator[Connection]:
@@ -117,19 +118,25 @@ class Database:
         Raises:
             ServiceUnavailableError: as ``transaction``.
         """
-        with self.transaction() as connection:
-            connection.autocommit = True
-            try:
-                yield connection
-            finally:
-                if not connection.closed:
-                    connection.autocommit = False
+        with self._translated(), self._lent() as connection:
+            yield connection
+
+    @contextmanager
+    def _lent(self) -> Iterator[Connection]:
+        """A connection, which goes back to the pool."""
+        self._open()
+        connection = self._pool.getconn()
+        try:
+            yield connection
+        finally:
+            self._pool.putconn(connection)
 
     def query(self, sql: str, parameters: dict[str, Any] | None = None) -> list[DictRow]:
         """Runs one statement in a transaction of its own and returns its rows."""
         with self.autocommit() as connection:
             cursor = connection.execute(sql.encode(), parameters or {})
-            return cursor.fetchall() if cursor.description else []
+            # By the number of columns: to see whether there is a description is to have each of them described.
+            return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
 
     def close(self) -> None:
         """Closes all connections; harmless when repeated."""
@@ -141,7 +148,8 @@ class Database:
         Threads that come meanwhile wait for that one and share what it found: each with a try of its own, a program's
         200 threads would take all of Postgres' connections at its start, and again after each outage.
         """
-        self._pool.open()
+        if self._pool.closed:
+            self._pool.open()
         if self._pool.get_stats().get("pool_size"):
             return
         with self._probing:
@@ -196,11 +204,11 @@ def _check(connection: _Pooled) -> None:
     """
     now, before = time.monotonic(), connection.lent_at
     connection.lent_at = now
-    with selectors.DefaultSelector() as selector:
-        selector.register(connection, selectors.EVENT_READ)
-        if selector.select(0):
-            connection.close()  # or the pool would take it for one that works
-            raise psycopg.OperationalError("the connection was closed")
+    waiting = select.poll()
+    waiting.register(connection, select.POLLIN)
+    if waiting.poll(0):
+        connection.close()  # or the pool would take it for one that works
+        raise psycopg.OperationalError("the connection was closed")
     if now - before > CHECK_AFTER_S:
         ConnectionPool.check_connection(connection)
 

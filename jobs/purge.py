@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from psycopg import Rollback
+
 from config.database import Connection, Database
 from jobs.ids import first_id
 from jobs.statements import statement
@@ -72,6 +74,7 @@ class OldWork:
     def _batches(self) -> Iterator[Purged]:
         after = first_id(0)
         while not self._stopping():
+            jobs = None
             with self._database.transaction() as connection:
                 batch = connection.execute(statement("old_batch").encode(), {**self._given, "after": after}).fetchone()
                 if batch is None:
@@ -81,18 +84,17 @@ class OldWork:
             if jobs is not None:
                 yield Purged(jobs, 1)
 
-    def _remove(self, connection: Connection, batch_id: UUID, total: int) -> int | None:
-        """One batch, all of it or nothing: None if one of its jobs is in use again, or there is no time for it."""
+    def _remove(self, connection: Connection, batch_id: UUID, total: int) -> int:
+        """One batch, all of it or nothing, which is if one of its jobs is in use again or there is no time for it."""
         jobs = 0
         for first in range(0, total, PAGE_JOBS):
             if self._stopping():
                 break
             given = {"id": batch_id, "first": first, "end": first + PAGE_JOBS}
             jobs += connection.execute(statement("purge_batch_jobs").encode(), given).rowcount
-        if connection.execute(statement("purge_batch").encode(), {"id": batch_id}).fetchone():
-            return jobs
-        connection.rollback()
-        return None
+        if not connection.execute(statement("purge_batch").encode(), {"id": batch_id}).fetchone():
+            raise Rollback
+        return jobs
 
     def _singles(self) -> Iterator[Purged]:
         after: UUID | None = first_id(0)

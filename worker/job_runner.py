@@ -89,7 +89,8 @@ class JobRunner:
                 raise
             end = progress.settlement("cancelled")
         finally:
-            del self._under_way[claim.job_id]
+            if self._under_way.get(claim.job_id) is progress:  # it may have been claimed anew here meanwhile
+                del self._under_way[claim.job_id]
         kept = end is not None and await self._books.record(*progress.ended, end)
         if not kept:
             log.warning("job %s was taken over by another worker; what this one did is dropped", claim.job_id)

@@ -2,7 +2,12 @@
 -- a hint: it names jobs, or a batch whose next jobs are wanted, whichever those are by now; and other single jobs that wait
 -- for the same providers may come along, so that their own messages find nothing.
 -- Suspects, jobs that a process died with, are taken only by who asks for them.
-WITH named AS (
+--
+-- A claim does not wait for the disk: the intent before a call does, and flushes the claim with it. One that Postgres
+-- forgets in a crash, or in a failover, was for nothing: fences are times, so that nobody else has got the same.
+WITH unflushed AS MATERIALIZED (
+    SELECT set_config('synchronous_commit', 'off', true)
+), named AS (
     SELECT j.id, b.reuse_s FROM jobs j LEFT JOIN batches b ON b.id = j.batch_id
     WHERE j.id = ANY (%(ids)s) AND j.state = 'queued' AND j.not_before <= now() AND b.paused IS NOT TRUE
       AND (j.losses = 0 OR %(suspects)s)
@@ -32,7 +37,8 @@ WITH named AS (
     SELECT * FROM named UNION SELECT * FROM along UNION SELECT * FROM next
 ), claimed AS (
     UPDATE jobs
-    SET state = 'running', worker_id = %(worker_id)s, fence = jobs.fence + 1,
+    SET state = 'running', worker_id = %(worker_id)s,
+        fence = greatest(jobs.fence + 1, (extract(epoch FROM now()) * 1000000)::bigint),
         started_at = coalesce(jobs.started_at, now())
     FROM picked WHERE jobs.id = picked.id
     RETURNING jobs.id, jobs.batch_id, jobs.kind, jobs.provider_id, jobs.model, jobs.queue, jobs.input::text AS input,
@@ -51,4 +57,4 @@ WITH named AS (
 ), moved AS (
     UPDATE batches SET running = batches.running + held.n FROM held WHERE batches.id = held.id
 )
-SELECT * FROM claimed
+SELECT claimed.* FROM claimed, unflushed

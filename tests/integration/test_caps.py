@@ -194,7 +194,7 @@ def test_a_batch_goes_on_with_more_money_alone(ledger: Ledger, work: WorkLedger)
         ledger.resume(batch_id, 0.9)
     assert ledger.resume(batch_id)
     assert work.begin_calls([start(claims[1], 0.2)]) == ["begun"]
-    work.record([*ended(claims[1], 0.2), Settlement(claims[2].job_id, 1, "failed", 0)])
+    work.record([*ended(claims[1], 0.2), Settlement(claims[2].job_id, claims[2].fence, "failed", 0)])
     assert ledger.resume(batch_id, 5.0) is False, "it has ended"
 
 

@@ -1,6 +1,8 @@
 """The pool of connections to a real Postgres: what is closed is not lent, and what works is not asked each time."""
 
+import re
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 from psycopg_pool import ConnectionPool
@@ -49,6 +51,20 @@ def test_only_one_that_nobody_has_used_for_long_is_asked_first(
     monkeypatch.setattr(module, "CHECK_AFTER_S", 0.0)
     _pid(database)
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("name", ["claim", "suspects", "begin_calls", "settle", "release"])
+def test_a_plan_made_while_there_were_no_jobs_is_good_for_a_hundred_thousand(stack: Stack, name: str) -> None:
+    """A worker's connection plans once, as a rule before the first job: it is not to read all jobs by then."""
+    numbers = dict[str, str]()
+    sql = re.sub(r"%\((\w+)\)[sb]", lambda m: numbers.setdefault(m[1], f"${len(numbers) + 1}"), statement(name))
+    database = Database(stack.settings.database_url, "planning", plans_once=True)
+    with closing(database), database.autocommit() as connection:
+        plan = connection.execute(f"EXPLAIN (GENERIC_PLAN) {sql}".encode(), prepare=False).fetchall()
+    text = "\n".join(row["QUERY PLAN"] for row in plan)
+    assert "jobs_pkey" in text
+    assert "Seq Scan on jobs" not in text
+    assert "Seq Scan on calls" not in text
 
 
 def _first_line(sql: str) -> str:
