@@ -5,7 +5,7 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
@@ -17,7 +17,7 @@ from config.broker import make_app
 from config.providers import parse_provider
 from config.redis_link import connect_redis
 from config.redis_names import BULK_QUEUE, INTERACTIVE_QUEUE
-from jobs.bell import Bell
+from jobs.bell import KEPT, Bell
 from jobs.dispatch import Dispatcher
 from jobs.hints import Hint
 from jobs.ids import new_id
@@ -36,6 +36,7 @@ from tests.support.workers import WorkerProcess
 
 PROVIDER, OTHER = "custom-one", "custom-two"
 REPLY = {"choices": [{"message": {"content": "late"}, "finish_reason": "stop"}]}
+LISTENER = "who-waits"
 NO_SWEEP = {"TICKETFLOW_SWEEP_INTERVAL_S": "600"}
 
 
@@ -233,6 +234,52 @@ def test_who_waits_hears_the_bell(broker: redis.Redis, stack: Stack) -> None:
         Bell(other).ring([new_id(), job_id])
         assert ear.wait(30), "at once, not after half a minute"
     wait_for(lambda: broker.pubsub_numsub(channel)[0][1] == 0, "an end of listening")
+
+
+@pytest.fixture
+def listener(stack: Stack) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(stack.settings.redis_url, client_name=LISTENER, decode_responses=True) as client:
+        yield client
+
+
+def _listeners(broker: redis.Redis) -> set[str]:
+    """The connections of ``listener``."""
+    return {client["id"] for client in broker.client_list() if client["name"] == LISTENER}
+
+
+def test_one_connection_serves_those_who_wait_one_after_another(broker: redis.Redis, listener: redis.Redis) -> None:
+    bell, jobs, used = Bell(listener), [new_id() for _ in range(3)], set[str]()
+    for job_id in jobs:
+        with bell.listening(str(job_id)) as ear:
+            assert ear is not None
+            Bell(broker).ring(jobs)  # also for those that nobody waits for any more
+            assert ear.wait(30)
+            used |= _listeners(broker)
+    assert len(used) == 1
+    channels = [f"ticketflow:ended:{job_id}" for job_id in jobs]
+    wait_for(lambda: not any(count for _, count in broker.pubsub_numsub(*channels)), "an end of listening")
+
+
+def test_what_was_cut_meanwhile_is_not_listened_on(broker: redis.Redis, listener: redis.Redis) -> None:
+    bell, job_id = Bell(listener), new_id()
+    with bell.listening(str(new_id())) as ear:
+        assert ear is not None
+    for cut in _listeners(broker):
+        broker.client_kill_filter(_id=cut)
+    with bell.listening(str(job_id)) as ear:
+        assert ear is not None
+        Bell(broker).ring([job_id])
+        assert ear.wait(30)
+
+
+def test_only_a_few_connections_are_kept(broker: redis.Redis, listener: redis.Redis) -> None:
+    bell = Bell(listener)
+    with ExitStack() as many:
+        assert all([many.enter_context(bell.listening(str(new_id()))) for _ in range(KEPT + 5)])
+        assert len(_listeners(broker)) == KEPT + 5
+    wait_for(lambda: len(_listeners(broker)) == KEPT, "an end of five connections")
+    listener.close()
+    wait_for(lambda: not _listeners(broker), "an end of all")
 
 
 def test_without_redis_a_waiting_program_looks_by_itself(stack: Stack, producer: Producer) -> None:
