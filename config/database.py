@@ -1,7 +1,7 @@
 """Postgres connections, and the one place where its errors become ours."""
 
 import logging
-import select
+import selectors
 import threading
 import time
 from collections.abc import Iterator
@@ -204,11 +204,11 @@ def _check(connection: _Pooled) -> None:
     """
     now, before = time.monotonic(), connection.lent_at
     connection.lent_at = now
-    waiting = select.poll()
-    waiting.register(connection, select.POLLIN)
-    if waiting.poll(0):
-        connection.close()  # or the pool would take it for one that works
-        raise psycopg.OperationalError("the connection was closed")
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection, selectors.EVENT_READ)
+        if selector.select(0):
+            connection.close()  # or the pool would take it for one that works
+            raise psycopg.OperationalError("the connection was closed")
     if now - before > CHECK_AFTER_S:
         ConnectionPool.check_connection(connection)
 
