@@ -148,8 +148,7 @@ class Database:
         Threads that come meanwhile wait for that one and share what it found: each with a try of its own, a program's
         200 threads would take all of Postgres' connections at its start, and again after each outage.
         """
-        if self._pool.closed:
-            self._pool.open()
+        self._pool.open()
         if self._pool.get_stats().get("pool_size"):
             return
         with self._probing:

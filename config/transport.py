@@ -44,8 +44,8 @@ class Channel(redis.Channel):
     """A channel that passes over what is no message, and keeps one client for its commands.
 
     Kombu makes one for each command, which is a fifth of what sending a message costs. It also writes each message that
-    was delivered into Redis and removes it again, for somebody to find two minutes after a crash; the ledger knows
-    sooner what was not taken.
+    was delivered into Redis and removes it again, for somebody to find long after a crash; the ledger knows sooner
+    what was not taken.
     """
 
     ack_emulation = False

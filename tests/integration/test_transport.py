@@ -62,9 +62,11 @@ def test_what_cannot_be_put_back_is_dropped(
     with app.connection_for_read() as connection:
         assert app.amqp.queues[BULK_QUEUE](connection.default_channel).get() is not None
         client.config_set("maxmemory", 1)
-        with caplog.at_level(logging.WARNING):
-            connection.close()
-        client.config_set("maxmemory", 0)
+        try:
+            with caplog.at_level(logging.WARNING):
+                connection.close()
+        finally:
+            client.config_set("maxmemory", 0)
     assert "1 messages were not put back (OutOfMemoryError)" in caplog.text
     assert list(tmp_path.iterdir()) == [], "kombu writes them to a file"
     client.close()
